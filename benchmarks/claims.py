@@ -1,0 +1,191 @@
+"""Claim and commit alone, and pgbench with the same statement: `python -m benchmarks.claims --help`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+from anomaly.database import Database, checked_pool, connector
+from anomaly.record_store import RecordStore
+from anomaly.records import Answer, Archived, Holder, Run, Verdict, Window
+from anomaly.rows import claim_params, holder_params, run_params, verdict_params
+from anomaly.settings import Settings
+from anomaly.statements import shipped
+from benchmarks.bench import Bench, binary
+from benchmarks.run import STATE, machine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from anomaly.records import Claim
+    from benchmarks.job import Job
+
+CONNECTIONS = 10
+CHUNK_SIZE = 250
+ANSWER = Answer(
+    raw=b"{}", verdict=Verdict(score=0.5, is_anomaly=False, threshold=0.9, label="normal", detector="bench@1"), latency_ms=200.0
+)
+ARCHIVED = Archived(image_key="images/ab.jpg", answer_key="answers/ab.json")
+TIMINGS = {"fetch": 1.0, "detect": 200.0, "archive": 3.0}
+HOLDER = Holder(map_index=0, try_number=1)
+_VARIABLE = re.compile(r"%\((\w+)\)s")
+_RATE = re.compile(r"^tps = ([\d.]+)", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """What one process commits."""
+
+    dsn: str
+    claims: list[Claim]
+    threads: int
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = argparse.ArgumentParser(prog="python -m benchmarks.claims", description=__doc__)
+    options.add_argument("--records", type=int, default=10_000, metavar="N")
+    options.add_argument("--repeat", type=int, default=3, metavar="N", help="pairs of ours and pgbench (3)")
+    options.add_argument("--json", type=Path, metavar="FILE")
+    options.add_argument("--folder", type=Path, default=STATE, metavar="FOLDER")
+    given = options.parse_args(argv)
+    with Bench(given.folder.resolve(), image_kb=1) as on:
+        rounds = [_round(on, given.records) for _ in range(given.repeat)]
+    found: dict[str, Any] = {name: median(each[name] for each in rounds) for name in rounds[0]}
+    found |= {f"{name}_of_pgbench": median(each[name] / each["pgbench_commits"] for each in rounds) for name in ("commits_1", "commits_2")}
+    for name, value in found.items():
+        sys.stdout.write(f"{name} {value:,.2f}\n")
+    if given.json:
+        given.json.write_text(json.dumps({"machine": machine(), "medians": found, "rounds": rounds}, indent=1) + "\n")
+    return 0
+
+
+def _round(on: Bench, records: int) -> dict[str, float]:
+    """Records a second: claimed (and opened) by so many connections, and committed by one process, by two, and by pgbench."""
+    ways: dict[str, Callable[[str, list[Claim]], float]] = {
+        "commits_1": partial(_commits, processes=1),
+        "commits_2": partial(_commits, processes=2),
+        "pgbench_commits": _pgbench,
+    }
+    found: dict[str, float] = {}
+    for name, commit in ways.items():
+        job = on.prepare(contestant=name, records=records, slots=1, latency_ms=0)
+        claims, claims_per_s = _claimed(on.direct(job))
+        found[name] = commit(on.direct(job), claims)
+        found.setdefault("claims", claims_per_s)
+        _check(on, job)
+        on.forget(job)
+    return found
+
+
+def _store(dsn: str, connections: int) -> RecordStore:
+    settings = Settings(db_pool_max=connections, db_pool_min=connections, commit_workers=connections)
+    return RecordStore(Database(checked_pool(connector(dsn, settings), settings)), settings)
+
+
+def _claimed(dsn: str) -> tuple[list[Claim], float]:
+    """All records, claimed and opened; each connection has a batch of its own, as another run of the DAG has."""
+    store = _store(dsn, CONNECTIONS)
+    with ThreadPoolExecutor(CONNECTIONS) as threads:
+        began = time.monotonic()
+        claims = [claim for chunk in threads.map(partial(_claim_all, store), range(CONNECTIONS)) for claim in chunk]
+        took_s = time.monotonic() - began
+    store.close()
+    return claims, len(claims) / took_s
+
+
+def _claim_all(store: RecordStore, number: int) -> list[Claim]:
+    run = _run(number)
+    claims: list[Claim] = []
+    began_at = store.begin_batch(run)
+    while (chunk := store.claim_chunk(run, began_at=began_at, origin="pending", map_index=0, try_number=1, lease_s=3600)) is not None:
+        claims += store.open_chunk(run.batch_id, chunk, HOLDER, lease_s=3600)
+    return claims
+
+
+def _run(number: int) -> Run:
+    return Run(dag_id="benchmarks", run_id=f"claims-{number}", window=Window(), chunk_size=CHUNK_SIZE)
+
+
+def _commits(dsn: str, claims: list[Claim], *, processes: int) -> float:
+    """Commits a second, by the clock of the slowest process; connections are open before it starts."""
+    shares = [_Share(dsn, claims[first::processes], CONNECTIONS // processes) for first in range(processes)]
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        spans = list(pool.map(_commit_share, shares))
+    return len(claims) / (max(end for _, end in spans) - min(begin for begin, _ in spans))
+
+
+def _commit_share(share: _Share) -> tuple[float, float]:
+    store = _store(share.dsn, share.threads)
+    with ThreadPoolExecutor(share.threads) as threads:
+        began = time.monotonic()
+        list(threads.map(partial(_commit, store), share.claims))
+        ended = time.monotonic()
+    store.close()
+    return began, ended
+
+
+def _commit(store: RecordStore, claim: Claim) -> None:
+    store.commit(claim, ANSWER, ARCHIVED, config="none", image_sha256="ab" * 32, run=_run(0), holder=HOLDER, timings=TIMINGS)
+
+
+def _pgbench(dsn: str, claims: list[Claim]) -> float:
+    """The same statement, prepared, with the same parameters, by as many connections."""
+    run = _run(0)
+    given = {**claim_params(claims[0]), **run_params(run), **holder_params(run.batch_id, HOLDER), **verdict_params(ANSWER, ARCHIVED)}
+    given |= {"config": "none", "image_sha256": "ab" * 32, "timings": json.dumps(TIMINGS)}
+    with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
+        script.write(_script(given))
+        script.flush()
+        defines = [f"--define={name}={_text(value)}" for name, value in given.items() if value is not None and name != "record_id"]
+        clients = [f"--client={CONNECTIONS}", "--jobs=2", f"--transactions={len(claims) // CONNECTIONS}"]
+        command = [
+            binary("pgbench"),
+            "--no-vacuum",
+            "--protocol=prepared",
+            *clients,
+            "--define=i=-1",
+            *defines,
+            f"--file={script.name}",
+            dsn,
+        ]
+        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603  # our own words
+    found = _RATE.search(said)
+    if found is None:
+        raise AssertionError(f"pgbench said no rate: {said}")
+    return float(found[1])
+
+
+def _script(given: dict[str, Any]) -> str:
+    """Each client takes ids of its own; pgbench knows no null, which therefore stands in the text."""
+    text = _VARIABLE.sub(lambda found: "null" if given[found[1]] is None else f":{found[1]}", shipped().text("commit_verdict"))
+    return f"\\set i :i + 1\n\\set record_id 1 + :client_id + {CONNECTIONS} * :i\n{text};\n"
+
+
+def _text(value: object) -> str:
+    obj = getattr(value, "obj", value)  # of a Jsonb
+    return obj if isinstance(obj, str) else json.dumps(obj, default=str).strip('"')
+
+
+def _check(on: Bench, job: Job) -> None:
+    with psycopg.connect(on.direct(job)) as connection:
+        (done,) = connection.execute("select count(*) from anomaly.ai_results").fetchone() or (0,)
+    if done < job.records // CONNECTIONS * CONNECTIONS:
+        raise AssertionError(f"{job.contestant}: {done} of {job.records} committed")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

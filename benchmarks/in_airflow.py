@@ -1,0 +1,167 @@
+"""Contestants that Airflow runs: a scheduler, a processor of DAGs and an API of their own, from the trigger to the run's end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Self
+
+import psutil
+
+from benchmarks.bench import Wrong, environment
+from benchmarks.connections import CHUNK_SIZE, variables
+from benchmarks.job import Effort
+from embedded import airflow, kept
+from embedded.child import ROOT, await_ready
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from benchmarks.bench import Bench
+    from benchmarks.job import Job
+
+DATABASE = "airflow"
+READY_S = 300
+POLL_S = 0.5
+SAMPLE_S = 0.2
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dag:
+    dag_id: str
+    folder: Path
+    conf: dict[str, Any]
+
+
+def ours_in_airflow(on: Bench, job: Job) -> Effort:
+    """The DAG as it is, the detector's slots split among as many mapped tasks as the job says."""
+    conf = {"batch_size": CHUNK_SIZE * job.tasks, "chunk_size": CHUNK_SIZE}
+    return _run(on, job, Dag(dag_id="anomaly_detection", folder=ROOT / "dags", conf=conf), variables(job))
+
+
+def one_task_a_record(on: Bench, job: Job) -> Effort:
+    """One mapped task for each record."""
+    dag = Dag(dag_id="one_task_a_record", folder=ROOT / "benchmarks" / "dags", conf={})
+    return _run(on, job, dag, {"BENCHMARK_JOB": job.to_json()})
+
+
+def _run(on: Bench, job: Job, dag: Dag, given: dict[str, str]) -> Effort:
+    with _started(on, job, dag, given) as running, _Watch() as watch:
+        triggered = datetime.now(UTC)
+        _, run = running.call("POST", f"dags/{dag.dag_id}/dagRuns", {"logical_date": None, "conf": dag.conf})
+        while run["state"] not in {"success", "failed"}:
+            time.sleep(POLL_S)
+            running.check()
+            _, run = running.call("GET", f"dags/{dag.dag_id}/dagRuns/{run['dag_run_id']}")
+        watch.close()
+        if run["state"] != "success":
+            raise Wrong(f"{job.contestant}: the run failed; its logs are in {running.folder}")
+        wall_s = (datetime.fromisoformat(run["end_date"]) - triggered).total_seconds()
+        _, found = running.call("GET", f"dags/{dag.dag_id}/dagRuns/{run['dag_run_id']}/taskInstances?limit=10")
+        return Effort(
+            wall_s=wall_s,
+            processor_s=watch.processor_s,
+            rss_mb=watch.largest_mb,
+            more={"all_processes_mb": watch.together_mb, "tasks": [_task(ti, triggered) for ti in found["task_instances"]]},
+        )
+
+
+def _task(ti: dict[str, Any], triggered: datetime) -> dict[str, Any]:
+    """When a task was at work, in seconds since the trigger."""
+    begin, end = (round((datetime.fromisoformat(ti[name]) - triggered).total_seconds(), 2) for name in ("start_date", "end_date"))
+    return {"task": ti["task_id"], "map_index": ti["map_index"], "from_s": begin, "to_s": end}
+
+
+@contextmanager
+def _started(on: Bench, job: Job, dag: Dag, given: dict[str, str]) -> Iterator[airflow.Airflow]:
+    """Airflow with the DAG read and unpaused."""
+    folder = on.folder / "airflow"
+    port = kept.ports(folder / "ports.json", "api")["api"]
+    on.postgres.ensure_database(DATABASE)
+    settings = airflow.settings(folder, database=on.postgres.dsn(DATABASE, "postgresql+psycopg2"), port=port)
+    own = {
+        "AIRFLOW__CORE__DAGS_FOLDER": str(dag.folder),
+        "AIRFLOW__CORE__PARALLELISM": str(max(4, job.tasks)),
+        "ANOMALY_SCHEDULE": "0 0 1 1 *",  # so that no scheduled run comes between
+    }
+    running = airflow.Airflow(folder, env=environment() | settings | own | given)
+    since = datetime.now(UTC)
+    try:
+        if on.postgres.comment_on(DATABASE) != airflow.migrated_comment():
+            running.start_migration()
+        while not running.migrated():
+            time.sleep(POLL_S)
+        on.postgres.set_comment_on(DATABASE, airflow.migrated_comment())
+        running.start()
+        await_ready(running, within_s=READY_S)
+        _await_dag(running, dag.dag_id, since)
+        yield running
+    finally:
+        running.stop()
+
+
+def _await_dag(running: airflow.Airflow, dag_id: str, since: datetime) -> None:
+    deadline = time.monotonic() + READY_S
+    while time.monotonic() < deadline:
+        _, found = running.call("GET", f"dags/{dag_id}")
+        if found and (found.get("last_parsed_time") or "") >= since.isoformat():
+            running.call("PATCH", f"dags/{dag_id}", {"is_paused": False})
+            return
+        time.sleep(POLL_S)
+    raise Wrong(f"Airflow has not read {dag_id} within {READY_S} s")
+
+
+class _Watch:
+    """Processor time and memory of the processes that Airflow consists of, from `with` to `close`."""
+
+    def __init__(self) -> None:
+        self._roots = [process for process in psutil.Process().children() if "airflow" in " ".join(process.cmdline())]
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self.processor_s = 0.0
+        self.largest_mb = self.together_mb = 0.0
+
+    def __enter__(self) -> Self:
+        self._before_s = self._processor_s()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+
+    def close(self) -> None:
+        self._over.set()
+        self._thread.join()
+        self.processor_s = self._processor_s() - self._before_s
+
+    def _watch(self) -> None:
+        while not self._over.wait(SAMPLE_S):
+            sizes = [size for process in self._all() if (size := _rss_mb(process))]
+            self.largest_mb = max(self.largest_mb, *sizes)
+            self.together_mb = max(self.together_mb, sum(sizes))
+
+    def _processor_s(self) -> float:
+        """Of those that live, and of those that ended, as their parents know."""
+        return sum(_times_s(process) for process in self._all())
+
+    def _all(self) -> list[psutil.Process]:
+        return [process for root in self._roots for process in (root, *root.children(recursive=True))]
+
+
+def _times_s(process: psutil.Process) -> float:
+    try:
+        return float(sum(process.cpu_times()[:4]))
+    except psutil.NoSuchProcess:
+        return 0.0
+
+
+def _rss_mb(process: psutil.Process) -> float:
+    try:
+        return float(process.memory_info().rss / MIB)
+    except psutil.NoSuchProcess:
+        return 0.0

@@ -1,0 +1,116 @@
+"""A worker of the soak: what a mapped task of the DAG is, with Airflow's retries and without Airflow."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+
+from anomaly import detectors, images
+from anomaly.archive import Archive, client_config
+from anomaly.database import Database, checked_pool, connector
+from anomaly.errors import TryEnded
+from anomaly.feed import Feed
+from anomaly.lease import Keeper
+from anomaly.pipeline import Pipeline
+from anomaly.record_store import RecordStore
+from anomaly.records import Chunk, Holder, Run, Window
+from anomaly.settings import Settings
+from anomaly.steps import Steps
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+READ_TIMEOUT_S = 2.0
+SETTINGS = Settings(
+    detector_slots=8,
+    fetch_workers=4,
+    archive_workers=8,
+    detector_read_timeout_s=READ_TIMEOUT_S,
+    detector_backoff_s=0.1,
+    image_read_timeout_s=READ_TIMEOUT_S,
+    image_backoff_s=0.1,
+    task_backoff_s=1.0,
+    defer_backoff_s=1.0,
+)
+TRIES = 4
+log = logging.getLogger("soak")
+
+
+def work(given: dict[str, Any]) -> None:
+    """Drain the window as one mapped task would, trying again as Airflow would."""
+    chunk, run = Chunk.from_xcom(given["chunk"]), a_run(given["run_id"])
+    archive = an_archive(given)
+    with ExitStack() as opened:
+        store = opened.enter_context(a_store(given["dsn"]))
+        rules = images.ImageRules.from_extra({"allow_networks": ["127.0.0.0/8"]})
+        session = opened.enter_context(images.session(SETTINGS, rules))
+        spec = detectors.DetectorConnection(
+            base_url=given["hosts"], login=None, password=None, extra={"dialect": "generic", "path": "/detect"}
+        )
+        asking = opened.enter_context(detectors.session(SETTINGS, given["hosts"]))
+        detector = detectors.from_connection(spec, asking, SETTINGS)
+        blamed: set[int] = set()
+        for number in range(1, TRIES + 1):
+            holder = Holder(map_index=given["map_index"], try_number=number, last_try=number == TRIES)
+            steps = Steps(
+                run=run, holder=holder, images=images.ImageSource(session, SETTINGS, rules), detector=detector, archive=archive, store=store
+            )
+            try:
+                a_pipeline(run, holder, chunk, steps, store, blamed=blamed).drain()
+            except TryEnded as exc:
+                log.warning("try %d ended: %s", number, exc)
+                time.sleep(exc.delay_s)
+            else:
+                return
+
+
+def a_pipeline(run: Run, holder: Holder, chunk: Chunk, steps: Steps, store: RecordStore, *, blamed: set[int]) -> Pipeline:
+    def keeper(on_lost: Callable[[int], None]) -> Keeper:
+        renew = partial(store.renew_chunks, run.batch_id, holder=holder, lease_s=SETTINGS.lease_s)
+        return Keeper(lease_s=SETTINGS.lease_s, renew=renew, shut_overdue_calls=store.shut_overdue_calls, on_lost=on_lost)
+
+    return Pipeline(
+        run=run,
+        holder=holder,
+        feed=Feed(run=run, holder=holder, first=chunk, store=store, lease_s=SETTINGS.lease_s, learn=steps.learn),
+        steps=steps,
+        store=store,
+        blamed=blamed,
+        keeper=keeper,
+        worked=lambda _: None,
+        settings=SETTINGS,
+        rng=Random(f"{holder.map_index}/{holder.try_number}"),  # noqa: S311  # it spreads waits
+    )
+
+
+def a_run(run_id: str) -> Run:
+    return Run(dag_id="soak", run_id=run_id, window=Window(), batch_size=1_000_000, chunk_size=100)
+
+
+@contextmanager
+def a_store(dsn: str) -> Iterator[RecordStore]:
+    store = RecordStore(Database(checked_pool(connector(dsn, SETTINGS), SETTINGS)), SETTINGS)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def an_archive(given: dict[str, Any]) -> Archive:
+    config = Config(**client_config(SETTINGS, endpoint_url=given["s3"]))
+    keys = {"aws_access_key_id": given["key"], "aws_secret_access_key": given["secret"]}
+    return Archive(boto3.client("s3", endpoint_url=given["s3"], region_name="us-east-1", config=config, **keys), bucket="anomaly")
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    work(json.loads(sys.argv[1]))

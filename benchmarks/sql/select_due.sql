@@ -1,0 +1,1 @@
+select id, image_url from anomaly.records where status = 'pending' order by captured_at, id

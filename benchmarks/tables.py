@@ -1,0 +1,62 @@
+"""Figures as a person reads them: Markdown, so that the documentation can take them as they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from benchmarks.ablation import Compared
+    from benchmarks.measuring import Row
+
+COLUMNS: dict[str, Callable[[Row], str]] = {
+    "contestant": lambda row: row.contestant,
+    "slots": lambda row: str(row.slots),
+    "records": lambda row: f"{row.records:,}",
+    "records/s": lambda row: f"{row.records_per_s:.1f}",
+    "of the bound": lambda row: f"{row.of_bound:.1%}",
+    "detector used": lambda row: f"{row.utilisation:.1%}",
+    "in flight, at most": lambda row: str(row.in_flight_max),
+    "processor ms/record": lambda row: f"{row.processor_ms_per_record:.2f}",
+    "peak MB": lambda row: f"{row.rss_mb:.0f}",
+    "database connections": lambda row: str(row.db_connections),
+    "round trips/record": lambda row: f"{row.db_round_trips_per_record:.2f}",
+    "transactions/record": lambda row: f"{row.db_transactions_per_record:.2f}",
+    "TCP image, detector, S3": lambda row: f"{row.tcp_images}, {row.tcp_detector}, {row.tcp_s3}",
+    "S3 requests/record": lambda row: f"{row.s3_requests_per_record:.2f}",
+    "load": lambda row: f"{row.load:.1f}",
+}
+
+
+def rows(measured: Sequence[Row]) -> str:
+    return _table(list(COLUMNS), [[cell(row) for cell in COLUMNS.values()] for row in measured])
+
+
+def line(row: Row) -> str:
+    """The most important of a row, as soon as it is known."""
+    return (
+        f"{row.contestant}: {row.records_per_s:.1f} records/s, {row.of_bound:.1%} of the bound, "
+        f"{row.utilisation:.1%} of the detector used, {row.processor_ms_per_record:.2f} ms of processor time a record"
+    )
+
+
+def ablations(compared: Sequence[Compared]) -> str:
+    head = ["", "network's round trip", "before, ms/record", "ours, ms/record", "saved", "database round trips/record"]
+    cells = [
+        [
+            each.what,
+            f"{each.round_trip_ms:g} ms",
+            f"{each.before_ms:.1f}",
+            f"{each.after_ms:.1f}",
+            f"{1 - each.after_ms / each.before_ms:.0%}",
+            f"{each.before_round_trips:.1f} → {each.after_round_trips:.1f}",
+        ]
+        for each in compared
+    ]
+    return _table(head, cells)
+
+
+def _table(head: list[str], cells: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *cells]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,134 @@
+"""### Asks the detector about every record that is due.
+
+Claims records in chunks, works them in mapped tasks that keep the detector busy, and commits each verdict exactly once.
+A run drains its window, however large: a task that is through with its chunk claims the next one.
+
+* **scheduled**: every due record that was captured before the end of the run's interval
+* **backfill**: exactly the records that were captured in the run's interval
+* **triggered**: what the form says, or all that is due
+
+Results: tables `anomaly.ai_results` and `anomaly.ai_flags`, bucket `runs/<run id>/report.json`.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.sdk import Asset, CronDataIntervalTimetable, Param, RetryDecision, RetryPolicy, dag, task
+
+RESULTS = Asset("anomaly_results")
+PARAMS = {
+    "select": Param(
+        "pending",
+        type="string",
+        enum=["pending", "failed", "all"],
+        title="Which records",
+        description="pending: what is due. failed: quarantined ones too. all: score done ones again too.",
+    ),
+    "window_start": Param(
+        None, type=["null", "string"], format="date-time", title="Captured from", description="Included. Empty: from the beginning."
+    ),
+    "window_end": Param(None, type=["null", "string"], format="date-time", title="Captured before", description="Excluded. Empty: no end."),
+    "max_records": Param(
+        None, type=["null", "integer"], minimum=1, maximum=100_000_000, title="At most", description="Records. Empty: until nothing is due."
+    ),
+    "batch_size": Param(
+        1000,
+        type="integer",
+        minimum=1,
+        maximum=100_000,
+        title="First batch",
+        description="Records that the run claims before its tasks start.",
+    ),
+    "chunk_size": Param(
+        250,
+        type="integer",
+        minimum=1,
+        maximum=10_000,
+        title="Chunk",
+        description="Records under one lease; a task works one chunk after another.",
+    ),
+    "detector": Param(
+        "anomaly_detector",
+        type="string",
+        minLength=1,
+        maxLength=250,
+        title="Detector",
+        description="The Airflow connection of the detector to ask.",
+    ),
+    "fresh": Param(
+        False, type="boolean", title="Ask afresh", description="Ask again even where the same detector has answered for the same image."
+    ),
+    "dry_run": Param(
+        False,
+        type="boolean",
+        title="Dry run",
+        description="Claim nothing; report how many records a run would take, for how long, and at what price.",
+    ),
+    "max_failure_rate": Param(
+        1.0,
+        type="number",
+        minimum=0,
+        maximum=1,
+        title="Accepted share of failures",
+        description="The run fails if more of its records failed.",
+    ),
+}
+
+
+class DelayByError(RetryPolicy):
+    """Our errors say how long a retry waits, which is for how long leases were renewed, or that there is none."""
+
+    def evaluate(self, exception: BaseException, *_: Any, **__: Any) -> RetryDecision:
+        from anomaly.errors import RunStopped, TryEnded
+
+        if isinstance(exception, TryEnded):
+            return RetryDecision.retry(timedelta(seconds=exception.delay_s), reason=str(exception))
+        if isinstance(exception, RunStopped):
+            return RetryDecision.fail(reason=str(exception))
+        return RetryDecision.default()
+
+
+@dag(
+    schedule=CronDataIntervalTimetable(
+        os.environ.get("ANOMALY_SCHEDULE", "*/15 * * * *"), timezone=os.environ.get("ANOMALY_TIMEZONE", "UTC")
+    ),
+    start_date=datetime(2000, 1, 1, tzinfo=UTC),
+    catchup=False,
+    params=PARAMS,
+    doc_md=__doc__,
+    tags=["anomaly", "images"],
+    default_args={
+        "owner": "anomaly",
+        "retries": 3,
+        "retry_delay": timedelta(seconds=30),
+        "retry_exponential_backoff": 2.0,
+        "max_retry_delay": timedelta(minutes=10),
+        "retry_policy": DelayByError(),
+    },
+)
+def anomaly_detection() -> None:
+    @task
+    def claim() -> list[dict[str, Any]]:
+        from anomaly import tasks
+
+        return tasks.claim()
+
+    @task(map_index_template="chunk {{ chunk_number }}")
+    def process(chunk: dict[str, Any]) -> None:
+        from anomaly import tasks
+
+        tasks.process(chunk)
+
+    @task(outlets=[RESULTS])
+    def report() -> None:
+        from anomaly import tasks
+
+        tasks.report(RESULTS)
+
+    process.expand(chunk=claim()) >> report().as_teardown(on_failure_fail_dagrun=True)
+
+
+DAG = anomaly_detection()

@@ -1,0 +1,16 @@
+-- Airflow's own tables, while none of its components runs: what was under way when the last start ended can never end by itself,
+-- and a scheduler would first wait for heartbeats of dead tasks. The records of these runs are claimed by the next run.
+with ended as (
+    update dag_run
+       set state = 'failed', end_date = now()
+     where dag_id = 'anomaly_detection' and state = 'running'
+ returning dag_id, run_id
+), tasks as (
+    update task_instance as t
+       set state = 'failed', end_date = now()
+      from ended
+     where t.dag_id = ended.dag_id
+       and t.run_id = ended.run_id
+       and t.state not in ('success', 'failed', 'skipped', 'upstream_failed', 'removed')
+)
+select dag_id, run_id from ended

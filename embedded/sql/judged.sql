@@ -1,0 +1,7 @@
+-- The verdicts of the runs since then, each with its label where somebody has written one into the record's attributes.
+select a.score, a.is_anomaly, (r.attributes ->> 'defect_probability')::float8 as defect_probability
+  from anomaly.batches as b
+  join anomaly.processing_log as l on l.batch_id = b.batch_id and l.event = 'committed'
+  join anomaly.ai_results as a on a.record_id = l.record_id and a.token = l.token
+  join anomaly.records as r on r.id = l.record_id
+ where b.created_at >= %(since)s

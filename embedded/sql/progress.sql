@@ -1,0 +1,10 @@
+-- How many records the runs since then have brought to an end, and how many are still due.
+select (select count(distinct l.record_id)
+          from anomaly.batches as b
+          join anomaly.processing_log as l on l.batch_id = b.batch_id
+         where b.created_at >= %(since)s
+           and l.event in ('committed', 'quarantined', 'deferred')) as ended,
+       (select count(*)
+          from anomaly.records
+         where status = 'claimed'
+            or status = 'pending' and (not_before is null or not_before <= (select clock_timestamp()))) as waiting

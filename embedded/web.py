@@ -1,0 +1,57 @@
+"""The two HTTP services as our own children: the image host and the reference detector."""
+
+from __future__ import annotations
+
+import os
+import sys
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import requests
+
+from embedded.child import ROOT, Server
+from embedded.kept import LOOPBACK, ports
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+class WebService(Server):
+    """A Python module that listens on `--host` and `--port`, and answers 200 on *ready_path* once it can work."""
+
+    def __init__(self, name: str, folder: Path, *, module: str, ready_path: str, options: Sequence[str | Path] = ()) -> None:
+        super().__init__(name, folder, stop_s=5, ready_s=120)
+        self._module = module
+        self._ready_path = ready_path
+        self._options = options
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.address}"
+
+    def start(self) -> None:
+        self.port = ports(self.folder / "ports.json", self.name)[self.name]
+        place = ["--host", LOOPBACK, "--port", str(self.port)]
+        env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "plugins")])}
+        self._child.start([sys.executable, "-m", self._module, *place, *self._options], cwd=ROOT, env=env)
+
+    def ready(self) -> bool:
+        self._child.check()
+        with requests.Session() as session:
+            session.trust_env = False  # no proxy stands between us and our own child
+            try:
+                return session.get(f"{self.url}{self._ready_path}", timeout=2).status_code == HTTPStatus.OK
+            except requests.RequestException:
+                return False
+
+
+def image_host(folder: Path, *, images: Path) -> WebService:
+    """A static file server over *images*, with keep-alive."""
+    return WebService("image-host", folder, module="embedded.image_host", ready_path="/readyz", options=["--folder", images])
+
+
+def reference_detector(folder: Path) -> WebService:
+    """The project's own detector; what it has learned is kept in *folder*."""
+    data = folder.resolve() / "data"
+    return WebService("reference-detector", folder, module="reference_detector", ready_path="/readyz", options=["--data", data])

@@ -1,0 +1,37 @@
+-- Claims one chunk of done records for another scoring. Each comes once a run, since a failed re-scoring sets processed_at too.
+with batch as materialized (
+    -- This lock numbers the chunks and counts towards max_records. No row is no limit, hence the coalesce further down.
+    select batch_id, next_chunk, greatest(0, least(%(size)s::integer, coalesce(%(max_records)s::integer, 2147483647) - claimed)) as room
+      from anomaly.batches
+     where batch_id = %(batch_id)s and began_at = %(began_at)s
+       for update
+), due as materialized (
+    -- not_before is set here only where the detector asked for a pause.
+    select id
+      from anomaly.records
+     where status = 'done'
+       and captured_at >= coalesce(%(window_start)s::timestamptz, '-infinity')
+       and captured_at < coalesce(%(window_end)s::timestamptz, 'infinity')
+       and processed_at < %(began_at)s
+       and lost < 5
+       and (not_before is null or not_before <= (select clock_timestamp()))
+     order by captured_at, id
+     limit coalesce((select room from batch), 0)
+       for update skip locked
+), taken as (
+    -- By id alone: with a second condition on the status the planner went quadratic on tables that were never analysed.
+    update anomaly.records as r
+       set status = 'claimed', token = r.token + 1, batch_id = batch.batch_id, chunk = batch.next_chunk, attempts = 0, updated_at = now()
+      from due, batch
+     where r.id = due.id and r.id = any(array(select id from due))
+ returning r.id
+), numbered as (
+    update anomaly.batches
+       set next_chunk = next_chunk + 1, claimed = claimed + (select count(*) from taken), updated_at = now()
+     where batch_id = %(batch_id)s and exists (select from taken)
+)
+insert into anomaly.chunks (batch_id, chunk, map_index, try_number, claimed_from, leased_until)
+select batch_id, next_chunk, %(map_index)s::integer, %(try_number)s::integer, 'done', clock_timestamp() + %(lease_s)s * interval '1 s'
+  from batch
+ where exists (select from taken)
+returning chunk

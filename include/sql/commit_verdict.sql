@@ -1,0 +1,28 @@
+-- The four updates of a verdict, or none of them. The fence is the update of the record: a stale token matches no row, and then
+-- no other part finds anything to do. A fence written as a select would let a stale token commit.
+with held as (
+    update anomaly.records
+       set status = 'done', attempts = attempts + 1, lost = 0, not_before = null, last_error_code = null, last_error = null,
+           image_sha256 = %(image_sha256)s, processed_at = now(), updated_at = now()
+     where id = %(record_id)s and token = %(token)s and status = 'claimed'
+ returning id, token, attempts, batch_id
+), result as (
+    insert into anomaly.ai_results (
+           record_id, token, detector, config, score, threshold, is_anomaly, label, reason, regions, image_sha256, image_key, answer_key,
+           heatmap_key, reused, usage, cost, latency_ms, dag_id, run_id, map_index, try_number)
+    select id, token, %(detector)s::text, %(config)s::text, %(score)s::double precision, %(threshold)s::double precision,
+           %(is_anomaly)s::boolean, %(label)s::text, %(reason)s::text, %(regions)s::jsonb, %(image_sha256)s::text, %(image_key)s::text,
+           %(answer_key)s::text, %(heatmap_key)s::text, %(reused)s::boolean, %(usage)s::jsonb, %(cost)s::numeric,
+           %(latency_ms)s::double precision, %(dag_id)s::text, %(run_id)s::text, %(map_index)s::integer, %(try_number)s::integer
+      from held
+), logged as (
+    insert into anomaly.processing_log (record_id, event, attempt, token, batch_id, timings)
+    select id, 'committed', attempts, token, batch_id, %(timings)s::jsonb from held
+), flagged as (
+    -- What a person decided stays, and is not asked for again.
+    insert into anomaly.ai_flags as f (record_id, ai_processed, is_anomaly, needs_review)
+    select id, true, %(is_anomaly)s::boolean, %(is_anomaly)s::boolean from held
+        on conflict (record_id) do update
+       set ai_processed = true, is_anomaly = excluded.is_anomaly, needs_review = excluded.needs_review and f.review is null, updated_at = now()
+)
+select id from held

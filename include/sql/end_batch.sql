@@ -1,0 +1,5 @@
+-- No claim of this batch finds anything from here on.
+update anomaly.batches
+   set began_at = null, updated_at = now()
+ where batch_id = %(batch_id)s
+returning batch_id

@@ -1,0 +1,11 @@
+-- The newest answer of one configuration to each of these images, whichever record it was for. A fresh run knows only its own.
+select wanted.image_sha256, newest.answer_key, newest.heatmap_key
+  from unnest(%(image_sha256s)s::text[]) as wanted (image_sha256)
+ cross join lateral (
+    select a.answer_key, a.heatmap_key
+      from anomaly.ai_results as a
+     where a.image_sha256 = wanted.image_sha256 and a.config = %(config)s
+       and (not %(fresh)s::boolean or (a.dag_id = %(dag_id)s and a.run_id = %(run_id)s))
+     order by a.created_at desc
+     limit 1
+) as newest

@@ -1,0 +1,5 @@
+-- Only after fail_record or release_record changed no row, and as a statement of its own: did this very claim end, and how?
+select case event when 'deferred' then 'pending' when 'rescore_failed' then 'done' when 'throttled' then %(claimed_from)s::text else event
+       end as status
+  from anomaly.processing_log
+ where record_id = %(record_id)s and token = %(token)s and event in ('deferred', 'quarantined', 'rescore_failed', 'throttled')

@@ -1,0 +1,5 @@
+-- Names the only record in work, so that a death counts for it alone; null clears it.
+update anomaly.chunks
+   set alone = %(record_id)s::bigint
+ where batch_id = %(batch_id)s and chunk = %(chunk)s and map_index = %(map_index)s and try_number = %(try_number)s and ended_at is null
+returning chunk

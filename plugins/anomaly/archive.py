@@ -1,0 +1,211 @@
+"""The bucket: images, answers and heat maps under keys that follow from their content, so that writing twice is writing once.
+
+images/sha256/ab/<sha256>.<ext>
+answers/<config>/ab/<image sha256>[-<batch>].json
+heatmaps/<config>/ab/<image sha256>[-<batch>].png
+runs/<run id>/report.json
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from base64 import b64encode
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError, PartialCredentialsError
+from botocore.handlers import add_expect_header
+
+from anomaly.errors import AnomalyError, ArchiveUnavailable, Misconfigured
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mypy_boto3_s3 import S3Client
+
+    from anomaly.records import Image
+    from anomaly.settings import Settings
+
+CONNECT_TIMEOUT_S = 5
+READ_TIMEOUT_S = 30
+RACES_MAX = 3
+"""A conflict means that someone writes the same object now, not that it is there by now: so it is tried again."""
+EXTENSIONS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp", "image/gif": "gif", "image/bmp": "bmp", "image/tiff": "tif"}
+_THERE = frozenset({"PreconditionFailed", "412"})
+_RACED = frozenset({"ConditionalRequestConflict", "409"})
+_ABSENT = frozenset({"NoSuchKey", "NotFound", "404"})
+_NEEDS_A_PERSON = {
+    "NoSuchBucket": "there is no such bucket",
+    "AccessDenied": "access is denied; s3:GetObject, s3:PutObject and s3:ListBucket are needed",
+    "403": "access is denied; s3:GetObject, s3:PutObject and s3:ListBucket are needed",
+    "InvalidAccessKeyId": "the access key is unknown",
+    "SignatureDoesNotMatch": "the secret key is wrong",
+    "ExpiredToken": "the session token is over",
+    "InvalidToken": "the session token is not valid",
+    "AuthorizationHeaderMalformed": "the region is wrong",
+    "PermanentRedirect": "the region is wrong",
+    "301": "the region is wrong",
+    "InvalidBucketName": "the bucket's name is not valid",
+    "RequestTimeTooSkewed": "this machine's clock is wrong",
+}
+
+
+def client_config(settings: Settings, *, endpoint_url: str | None = None) -> dict[str, Any]:
+    """Keyword arguments of botocore's Config.
+
+    `total_max_attempts` counts the first try, which `max_attempts` of a Config does not. Checksums that S3 does not
+    demand are left to us: botocore's own would come as trailers, which not every S3 understands. A server that is not
+    AWS is addressed by path, as its host name rarely has one subdomain a bucket.
+    """
+    return {
+        "retries": {"mode": "adaptive", "total_max_attempts": settings.s3_attempts},
+        "max_pool_connections": settings.s3_pool,
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "read_timeout": READ_TIMEOUT_S,
+        "tcp_keepalive": True,
+        "parameter_validation": False,  # ours never change; what is wrong with one, the server says
+        "user_agent": "anomaly",  # botocore's own is put together anew for every request
+        "request_checksum_calculation": "when_required",
+        "response_checksum_validation": "when_required",
+        **({"s3": {"addressing_style": "path"}} if endpoint_url else {}),
+    }
+
+
+class Archive:
+    """One bucket below one prefix; for many threads.
+
+    Every method raises ArchiveUnavailable when the bucket did not do it for now, after botocore's retries, and
+    Misconfigured when it will not until a person has changed something.
+    """
+
+    def __init__(self, client: S3Client, bucket: str, prefix: str = "") -> None:
+        self._client = client
+        # With Expect, each write would wait for an answer before its body and one after it, and read the first byte by byte.
+        client.meta.events.unregister("before-call.s3", add_expect_header)
+        self._bucket = bucket
+        self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self._begun: set[str] = set()
+        self._lock = threading.Lock()
+
+    def put_image(self, image: Image) -> str:
+        """The image is there afterwards; returns its key."""
+        key = f"{self._prefix}images/sha256/{image.sha256[:2]}/{image.sha256}.{EXTENSIONS.get(image.media_type, 'bin')}"
+        self._put_once(key, image.content, image.media_type, bytes.fromhex(image.sha256))
+        return key
+
+    def put_answer(self, config: str, image_sha256: str, raw: bytes, *, batch: str | None) -> str:
+        """An answer is there afterwards: this one, or the one that was there before; returns its key."""
+        key = self._key("answers", config, image_sha256, batch, "json")
+        self._put_once(key, raw, "application/json", hashlib.sha256(raw).digest())
+        return key
+
+    def find_answer(self, config: str, image_sha256: str, *, batch: str | None) -> bytes | None:
+        """The answer that is there, if one is."""
+        return self.read_answer(self._key("answers", config, image_sha256, batch, "json"))
+
+    def read_answer(self, key: str) -> bytes | None:
+        """The answer under the key of an earlier result; None when it is there no longer."""
+        with self._translated("read"):
+            try:
+                return self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+            except ClientError as exc:
+                if _code(exc) in _ABSENT:
+                    return None
+                raise
+
+    def put_heatmap(self, config: str, image_sha256: str, png: bytes, *, batch: str | None) -> str:
+        """A heat map is there afterwards; returns its key."""
+        key = self._key("heatmaps", config, image_sha256, batch, "png")
+        self._put_once(key, png, "image/png", hashlib.sha256(png).digest())
+        return key
+
+    def begin_run(self, run_id: str) -> None:
+        """The run's folder exists afterwards. This process asks for it once."""
+        key = self._run_key(run_id, "")
+        with self._lock:
+            if key in self._begun:
+                return
+            if not self._exists(key):
+                self._put_once(key, b"", "application/x-directory", hashlib.sha256(b"").digest())
+            self._begun.add(key)
+
+    def put_report(self, run_id: str, body: bytes) -> str:
+        """This report is there afterwards, in place of an earlier one; returns its key."""
+        key = self._run_key(run_id, "report.json")
+        with self._translated("write"):
+            self._client.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType="application/json")
+        return key
+
+    def check(self) -> None:
+        """The bucket is there and can be written."""
+        with self._translated("write"):
+            try:
+                self._client.head_bucket(Bucket=self._bucket)
+            except ClientError as exc:  # it has no body, so anything but this is told better by the put
+                if _code(exc) in _ABSENT:  # and by a put some servers would make the bucket
+                    raise Misconfigured(f"there is no such bucket: {self._bucket!r}") from exc
+            self._client.put_object(Bucket=self._bucket, Key=f"{self._prefix}.writable", Body=b"")
+
+    def _key(self, kind: str, config: str, image_sha256: str, batch: str | None, extension: str) -> str:
+        return f"{self._prefix}{kind}/{config}/{image_sha256[:2]}/{image_sha256}{f'-{batch}' if batch else ''}.{extension}"
+
+    def _run_key(self, run_id: str, name: str) -> str:
+        """Run ids come from people: what is odd in one is replaced, and a hash keeps the different ones apart."""
+        safe = re.sub(r"[^A-Za-z0-9_.:+=-]", "_", run_id).strip(".")[:200]
+        if safe != run_id or not safe:
+            safe = f"{safe}-{hashlib.sha256(run_id.encode()).hexdigest()[:12]}"
+        return f"{self._prefix}runs/{safe}/{name}"
+
+    def _exists(self, key: str) -> bool:
+        with self._translated("read"):
+            try:
+                self._client.head_object(Bucket=self._bucket, Key=key)
+            except ClientError as exc:
+                if _code(exc) in _ABSENT:
+                    return False
+                raise
+            return True
+
+    def _put_once(self, key: str, body: bytes, content_type: str, sha256: bytes) -> None:
+        """By its end an object is there: ours, or the first one. It takes one request, or few where writers race."""
+        with self._translated("write"):
+            for _ in range(RACES_MAX):
+                try:
+                    self._client.put_object(
+                        Bucket=self._bucket,
+                        Key=key,
+                        Body=body,
+                        ContentType=content_type,
+                        ChecksumSHA256=b64encode(sha256).decode(),
+                        IfNoneMatch="*",
+                    )
+                except ClientError as exc:
+                    if _code(exc) in _THERE:
+                        return
+                    if _code(exc) not in _RACED:
+                        raise
+                else:
+                    return
+        raise ArchiveUnavailable(f"cannot write bucket {self._bucket!r}: {RACES_MAX} times, someone else wrote the same object")
+
+    @contextmanager
+    def _translated(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except (BotoCoreError, ClientError) as exc:
+            raise _error(exc, f"cannot {doing} bucket {self._bucket!r}") from exc
+
+
+def _error(exc: BotoCoreError | ClientError, what: str) -> AnomalyError:
+    if isinstance(exc, ClientError):
+        reason = _NEEDS_A_PERSON.get(_code(exc))
+        return Misconfigured(f"{what}: {reason}") if reason else ArchiveUnavailable(f"{what}: answered {_code(exc)}")
+    if isinstance(exc, NoCredentialsError | PartialCredentialsError | ParamValidationError):
+        return Misconfigured(f"{what}: {exc}")
+    return ArchiveUnavailable(f"{what}: {type(exc).__name__}")
+
+
+def _code(exc: ClientError) -> str:
+    return str(exc.response.get("Error", {}).get("Code", ""))

@@ -1,0 +1,117 @@
+"""Airflow's connections become pools, sessions and clients here; nothing else builds them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+from airflow.providers.postgres.hooks.postgres import PostgresHook
+from airflow.sdk import BaseHook
+from airflow.sdk.exceptions import AirflowNotFoundException
+from botocore.config import Config
+from psycopg.conninfo import make_conninfo
+
+from anomaly import archive, detectors, images
+from anomaly.database import Database, checked_pool
+from anomaly.errors import Misconfigured
+from anomaly.quarantine import Quarantine
+from anomaly.record_store import RecordStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow.sdk import Connection
+
+    from anomaly.settings import Settings
+
+DB, S3, IMAGES = "anomaly_db", "anomaly_s3", "anomaly_images"
+
+
+def connection(conn_id: str) -> Connection:
+    """An Airflow connection.
+
+    Raises:
+        Misconfigured: there is none of that id.
+    """
+    try:
+        return BaseHook.get_connection(conn_id)
+    except AirflowNotFoundException as exc:
+        variable = f"AIRFLOW_CONN_{conn_id.upper()}"
+        raise Misconfigured(f"there is no connection {conn_id}: add it in Airflow's UI (Admin, Connections) or set {variable}") from exc
+
+
+def records_dsn() -> str:
+    """The records database as libpq reads it, for those who need one connection and no pool."""
+    of = connection(DB)
+    extra = {name: str(value) for name, value in of.extra_dejson.items() if name not in PostgresHook.ignored_extra_options}
+    return make_conninfo("", **extra, host=of.host, port=of.port, user=of.login, password=of.password, dbname=of.schema)
+
+
+@contextlib.contextmanager
+def record_store(settings: Settings) -> Iterator[RecordStore]:
+    """The gateway to the records, on a checked pool of PostgresHook's connections; the pool is closed afterwards."""
+    with _database(settings) as database:
+        yield RecordStore(database, settings)
+
+
+@contextlib.contextmanager
+def quarantine(settings: Settings) -> Iterator[Quarantine]:
+    """The quarantined records, on such a pool."""
+    with _database(settings) as database:
+        yield Quarantine(database)
+
+
+@contextlib.contextmanager
+def _database(settings: Settings) -> Iterator[Database]:
+    of = connection(DB)
+    of.extra = json.dumps({"connect_timeout": settings.db_connect_timeout_s, **of.extra_dejson})
+    hook = PostgresHook(connection=of, log_sql=False)
+    with contextlib.closing(Database(checked_pool(hook.get_conn, settings))) as database:
+        yield database
+
+
+def bucket(settings: Settings) -> archive.Archive:
+    """The archive, on one client of S3Hook; what the connection says about the client goes before our settings."""
+    extra = connection(S3).extra_dejson
+    if not extra.get("bucket"):
+        raise Misconfigured(f'the connection {S3} names no bucket; add "bucket" to its extra')
+    config = Config(**{**archive.client_config(settings, endpoint_url=extra.get("endpoint_url")), **extra.get("config_kwargs", {})})
+    hook = S3Hook(aws_conn_id=S3, config=config)
+    # As the hook's get_conn() would, which reads the source of each caller for the User-Agent: half a second of each task.
+    client = hook.get_session().client(
+        "s3", endpoint_url=hook.conn_config.get_service_endpoint_url("s3"), config=config, verify=hook.verify
+    )
+    return archive.Archive(client, bucket=extra["bucket"], prefix=extra.get("prefix", ""))
+
+
+@contextlib.contextmanager
+def image_source(settings: Settings) -> Iterator[images.ImageSource]:
+    """The image hosts; the connection is optional."""
+    try:
+        of = BaseHook.get_connection(IMAGES)
+    except AirflowNotFoundException:
+        rules = images.ImageRules()
+    else:
+        rules = images.ImageRules.from_extra(of.extra_dejson, host=_address(of, "https") if of.host else None)
+    with images.session(settings, rules) as session:
+        yield images.ImageSource(session, settings, rules)
+
+
+@contextlib.contextmanager
+def detector(conn_id: str, settings: Settings) -> Iterator[detectors.Detector]:
+    """The detector that a connection describes."""
+    of = connection(conn_id)
+    base_url = _address(of, "http")
+    spec = detectors.DetectorConnection(base_url=base_url, login=of.login, password=of.password, extra=of.extra_dejson)
+    with detectors.session(settings, base_url) as session:
+        yield detectors.from_connection(spec, session, settings)
+
+
+def _address(of: Connection, scheme: str) -> str:
+    """The address in a connection, where the host may be a whole URL with a path, and the schema names the scheme."""
+    host = of.host or ""
+    parts = urlsplit(host if "://" in host else f"{of.schema or scheme}://{host}")
+    return parts._replace(netloc=f"{parts.netloc}:{of.port}").geturl() if of.port and not parts.port else parts.geturl()

@@ -1,0 +1,41 @@
+"""Detectors: one module a dialect, one protocol, one error map."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from anomaly.detectors.anthropic_messages import anthropic_messages
+from anomaly.detectors.extras import wrong
+from anomaly.detectors.generic import Generic
+from anomaly.detectors.openai_chat import openai_chat
+from anomaly.detectors.protocol import Detector, DetectorConnection
+from anomaly.detectors.wire import session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import requests
+
+    from anomaly.settings import Settings
+
+__all__ = ["DIALECTS", "Detector", "DetectorConnection", "from_connection", "session"]
+
+DIALECTS: dict[str, Callable[[DetectorConnection, requests.Session, Settings], Detector]] = {
+    "reference": partial(Generic, dialect="reference"),
+    "generic": partial(Generic, dialect="generic"),
+    "openai_chat": openai_chat,
+    "anthropic_messages": anthropic_messages,
+}
+
+
+def from_connection(connection: DetectorConnection, session: requests.Session, settings: Settings) -> Detector:
+    """Make the detector that the connection's extra `dialect` names; without one, it speaks the reference detector's.
+
+    Raises:
+        Misconfigured: something of the connection is missing, unknown or wrong; the sentence names it.
+    """
+    dialect = connection.extra.get("dialect", "reference")
+    if dialect not in DIALECTS:
+        raise wrong(f"the extra 'dialect' must be one of {', '.join(DIALECTS)}, not {dialect!r}")
+    return DIALECTS[dialect](connection, session, settings)

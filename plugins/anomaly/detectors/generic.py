@@ -1,0 +1,74 @@
+"""A detector of one's own: bytes, a form or JSON out; JSON in, mapped by JMESPath. `reference` is a preset of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from anomaly.detectors import bodies, wire
+from anomaly.detectors.extras import Extras, wrong
+from anomaly.detectors.protocol import digest
+from anomaly.detectors.reading import FIELDS, Reading, parsed
+from anomaly.records import Answer
+
+if TYPE_CHECKING:
+    import requests
+
+    from anomaly.detectors.protocol import DetectorConnection
+    from anomaly.records import Image, Verdict
+    from anomaly.settings import Settings
+
+REFERENCE_ANSWER = {name: name for name in FIELDS if name not in {"model", "version", "reason", "cost"}} | {
+    "model": "model.name",
+    "version": "model.version",
+}
+FORMATS = ("bytes", "multipart", "json")
+
+
+class Generic:
+    """Any detector that answers one POST with one JSON document."""
+
+    def __init__(self, connection: DetectorConnection, session: requests.Session, settings: Settings, *, dialect: str) -> None:
+        extras = Extras(connection.extra)
+        reference = dialect == "reference"
+        extras.choice("dialect", (dialect,), dialect)
+        path = extras.text("path", "/v1/detect" if reference else "")
+        shape, self._body = _body(extras)
+        headers = {**wire.authorization(connection, extras.text("key_header", "Authorization")), **extras.texts("headers")}
+        self._reading = _reading(extras, REFERENCE_ANSWER if reference else {"score": "score", "is_anomaly": "is_anomaly"}, connection)
+        self.price = extras.price()
+        extras.finish()
+        url = wire.url_of(connection, path)
+        self._endpoint = wire.Endpoint(session, settings, url=url, headers=headers)
+        self.config = digest(dialect=dialect, url=url, shape=shape, **self._reading.shaping)
+
+    def ask(self, image: Image, *, idempotency_key: str) -> Answer:
+        raw, latency_ms = self._endpoint.post(*self._body(image), idempotency_key=idempotency_key)
+        return Answer(raw=raw, verdict=self.read(raw), latency_ms=latency_ms)
+
+    def read(self, raw: bytes) -> Verdict:
+        return self._reading.verdict(parsed(raw))
+
+
+def _body(extras: Extras) -> tuple[dict[str, object], bodies.Body]:
+    """How the image is sent: as it shapes the answer, and as it is done."""
+    kind = extras.choice("format", FORMATS, "bytes")
+    if kind == "bytes":
+        return {"format": kind}, bodies.raw_bytes
+    if kind == "multipart":
+        field = extras.text("field", "file")
+        return {"format": kind, "field": field}, bodies.Multipart(field)
+    document = extras.object("body", {"image": "{image_base64}"})
+    if "{image_base64}" not in str(document):
+        raise wrong("the extra 'body' must hold {image_base64} in one of its texts")
+    return {"format": kind, "body": document}, bodies.Template(document)
+
+
+def _reading(extras: Extras, answer: dict[str, str], connection: DetectorConnection) -> Reading:
+    return Reading(
+        extras.texts("answer") or answer,
+        model=extras.text("model", urlsplit(connection.base_url).hostname or "detector"),
+        scale=extras.number("scale", 1.0) or 0.0,
+        offset=extras.number("offset", 0.0) or 0.0,
+        threshold=extras.number("threshold"),
+    )

@@ -1,0 +1,1 @@
+"""The pretrained net, and what made its file."""

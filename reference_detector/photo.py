@@ -1,0 +1,70 @@
+"""From the bytes of an image to the grey square that the detector looks at."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from reference_detector.errors import ImageTooManyPixels, ImageUnreadable, MediaTypeUnsupported
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SIDE_PX = 256
+MAX_PX = 50_000_000
+FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
+DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "F")
+"""Grey with more than 8 bits, which `convert("L")` would clip."""
+
+_DAMAGE = (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, OverflowError, struct.error, zlib.error)
+"""What Pillow's decoders raise on damaged bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Photo:
+    """An image as the detector sees it, and its own size."""
+
+    pixels: NDArray[np.uint8] = field(repr=False)
+    """SIDE_PX x SIDE_PX, of mean 127 and standard deviation 40 whatever the exposure was."""
+    width_px: int
+    height_px: int
+
+
+def read_photo(content: bytes, *, max_px: int = MAX_PX) -> Photo:
+    """Decode the first frame, unless it is too large.
+
+    Raises:
+        MediaTypeUnsupported: it is no image in one of FORMATS.
+        ImageTooManyPixels: it says that it has more than *max_px*.
+        ImageUnreadable: it ends early or is damaged.
+    """
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            width, height = image.size
+            if width * height > max_px:
+                raise ImageTooManyPixels(f"{width} x {height} pixels are more than {max_px:,}")
+            return Photo(pixels=_standardised(_grey_square(image)), width_px=width, height_px=height)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
+        raise ImageTooManyPixels(f"the image has more than {max_px:,} pixels") from exc
+    except UnidentifiedImageError as exc:
+        raise MediaTypeUnsupported(f"the bytes are no image in one of the formats {', '.join(FORMATS)}") from exc
+    except _DAMAGE as exc:
+        raise ImageUnreadable("the image is truncated or damaged") from exc
+
+
+def _grey_square(image: Image.Image) -> NDArray[np.float32]:
+    grey = image.convert("F" if image.mode in DEEP_MODES else "L")
+    return np.asarray(grey.resize((SIDE_PX, SIDE_PX), Image.Resampling.BILINEAR), dtype=np.float32)
+
+
+def _standardised(grey: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Exposure taken out: a darker photo of the same cell gives the same pixels."""
+    spread = max(float(grey.std()), 1e-6)
+    levels: NDArray[np.uint8] = np.clip((grey - grey.mean()) / spread * 40 + 127, 0, 255).astype(np.uint8)
+    return levels

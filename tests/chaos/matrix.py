@@ -1,0 +1,106 @@
+"""Plays the rows of the matrix, a few side by side, and writes what came of them."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import platform
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from anomaly.schema import migrate
+from embedded.postgres import Postgres
+from tests.chaos.workers import Workers
+from tests.chaos.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from concurrent.futures import Future
+
+    from embedded.s3 import S3
+    from tests.chaos.rows import Row
+    from tests.chaos.world import Counted
+
+AT_ONCE = 3
+PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
+BEGIN, END = "<!-- matrix: begin -->", "<!-- matrix: end -->"
+HEAD = ("what happens", "records", "lost", "duplicates", "stuck after one lease", "asked twice", "seconds until done")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    row: Row
+    counted: Counted
+    stuck: int
+    """Records that were still held one lease after the death, or are at the end."""
+    quarantined: int
+    slow_to_end: list[str]
+    seconds: float
+    """From what happened to the end of the last run."""
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        of = self.counted
+        return self.row.name, *map(str, (of.records, of.lost, of.duplicates, self.stuck, of.asked_twice)), f"{self.seconds:.1f}"
+
+    def check(self) -> None:
+        """Each record once, whatever died."""
+        assert (self.counted.lost, self.counted.duplicates, self.stuck) == (0, 0, 0)
+        assert self.quarantined == self.row.quarantined
+        assert self.counted.asked_twice <= self.row.asked_twice_max
+        assert self.slow_to_end == []
+
+
+@contextlib.contextmanager
+def playing(rows: Sequence[Row], *, postgres: Postgres, template: str, s3: S3, folder: Path) -> Iterator[dict[str, Future[Result]]]:
+    """The rows, under way: by name, what will have come of them."""
+    numbers = itertools.count()
+
+    def play(row: Row) -> Result:
+        mine = folder / f"row-{next(numbers)}"
+        mine.mkdir()
+        with contextlib.ExitStack() as opened:
+            server = opened.enter_context(Postgres(mine / "postgres")) if row.own_server else postgres
+            name = mine.name.replace("-", "_")
+            server.ensure_database(name, template=None if row.own_server else template)
+            if row.own_server:
+                migrate(server.dsn(name))
+            world = opened.enter_context(World(server.dsn(name), server, s3, workers, mine))
+            return _played(row, world)
+
+    with Workers(folder) as workers, ThreadPoolExecutor(AT_ONCE) as pool:
+        try:
+            yield {row.name: pool.submit(play, row) for row in rows}
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _played(row: Row, world: World) -> Result:
+    began = row.play(world)
+    seconds = time.monotonic() - began
+    counted = world.counted()
+    quarantined = world.count("records", "status = 'quarantined'")
+    stuck = counted.stuck + world.stuck
+    return Result(row=row, counted=counted, stuck=stuck, quarantined=quarantined, slow_to_end=world.slow_to_end, seconds=seconds)
+
+
+def table(results: Sequence[Result]) -> str:
+    lines = [HEAD, ("---", *("---:" for _ in HEAD[1:])), *(result.cells for result in results)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def write_page(results: Sequence[Result], *, took_s: float) -> None:
+    """Put the table into the page, with when and on what it was made."""
+    cores, memory_gib = os.cpu_count(), psutil.virtual_memory().total / 2**30
+    where = f"{platform.system()} on {cores} cores and {memory_gib:.0f} GiB"
+    made = f"{datetime.now(UTC):%Y-%m-%d}, {where}: {len(results)} rows in {took_s:.0f} s, {AT_ONCE} of them side by side"
+    text = PAGE.read_text()
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    PAGE.write_text(f"{before}{BEGIN}\n{made}.\n\n{table(results)}\n{END}{after}")

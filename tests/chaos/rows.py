@@ -1,0 +1,158 @@
+"""A row of the matrix: what dies, when, and who goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tests.chaos.workers import until
+from tests.chaos.world import HELD_MAX, SLOTS, WITHIN_S, Hold
+
+if TYPE_CHECKING:
+    from tests.chaos.world import World
+
+FIRST = 4
+"""Records that are done before anything dies; psycopg prepares a statement on its sixth use, and a trap reads its text."""
+RECORDS = FIRST + HELD_MAX
+RUN_S = 120.0
+
+CONNECT = b"idle_in_transaction_session_timeout"
+OPEN = b"opened_at = clock_timestamp(), alone = null"
+COMMIT = b"insert into anomaly.ai_results"
+CLAIM = b"-- Claims one chunk of pending records"
+END = b"set ended_at = clock_timestamp(), tally"
+
+
+Armed = tuple[Callable[[], bool], Callable[[bool], None]]
+"""What tells whether a moment is reached, and what ends it: called with whether the task is dead by then."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row; *play* returns the monotonic time at which it struck."""
+
+    name: str
+    play: Callable[[World], float]
+    asked_twice_max: int = 0
+    quarantined: int = 0
+    own_server: bool = False
+    """It kills the database's server."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A moment in a task's life. *arm* makes a task stop there."""
+
+    name: str
+    arm: Callable[[World], Armed]
+    task: str = "process"
+    asked_twice_max: int = 0
+    hangs: bool = False
+    """What the task waits for comes only after the task's end."""
+
+
+def _trapped(
+    world: World, pattern: bytes, *, skip: int = 0, deliver: bool = False, s3: bool = False, then: Callable[[], bool] = lambda: True
+) -> Armed:
+    trap = (world.bucket if s3 else world.database).trap(pattern, skip=skip, deliver=deliver)
+    return (lambda: trap.caught > 0 and then()), lambda dead: trap.cut() if dead else trap.release()
+
+
+def _held(world: World, hold: Hold) -> Armed:
+    return (lambda: hold.caught >= SLOTS and world.committed == FIRST), lambda _dead: hold.open()
+
+
+def _opened(world: World) -> bool:
+    return world.count("chunks", "opened_at is not null") > 0
+
+
+def _connecting(world: World) -> Armed:
+    """A detector that hangs keeps a task that does not heed the signal from ending by itself."""
+    world.detecting = Hold(0)
+    reached, go_on = _trapped(world, CONNECT, skip=2)  # the claim opens two connections before
+
+    def go(dead: bool) -> None:  # noqa: FBT001  # as Armed has it
+        go_on(dead)
+        if dead:
+            world.detecting.open()
+
+    return reached, go
+
+
+def _fetching(world: World) -> Armed:
+    world.fetching = Hold(FIRST)
+    return _held(world, world.fetching)
+
+
+def _detecting(world: World) -> Armed:
+    world.detecting = Hold(FIRST)
+    return _held(world, world.detecting)
+
+
+def _inside(world: World) -> Armed:
+    waiting = world.gate_commits(after=FIRST)
+    return (lambda: waiting() > 0 and world.answers == RECORDS), lambda _dead: world.open_gate()
+
+
+POINTS = (
+    Point("before it is connected", _connecting),
+    Point("after claim", lambda w: _trapped(w, OPEN)),
+    Point("after open", lambda w: _trapped(w, OPEN, deliver=True, then=lambda: _opened(w))),
+    Point("while fetching", _fetching, hangs=True),
+    Point("while detecting", _detecting, hangs=True, asked_twice_max=SLOTS),
+    Point(
+        "after the answer before the archive",
+        lambda w: _trapped(w, w.put("answers"), skip=FIRST, s3=True, then=lambda: w.committed == FIRST and w.quiet()),
+        asked_twice_max=2 * SLOTS,
+    ),
+    Point("after the archive before the commit", lambda w: _trapped(w, COMMIT, skip=FIRST, then=lambda: w.answers == RECORDS)),
+    Point("inside the commit", _inside),
+    Point(
+        "after the commit before its answer",
+        lambda w: _trapped(w, COMMIT, skip=FIRST, deliver=True, then=lambda: w.answers == RECORDS and w.committed > FIRST),
+    ),
+    Point("after the commit before the task ends", lambda w: _trapped(w, END, then=lambda: w.committed == RECORDS)),
+)
+CLAIM_POINTS = (
+    Point("claim: after its commit", lambda w: _trapped(w, CLAIM, deliver=True, then=lambda: w.count("chunks") > 0), task="claim"),
+    Point("claim: before its XCom", lambda w: _trapped(w, w.put("runs"), s3=True), task="claim"),
+)
+
+
+def dies(point: Point, signal: str, *, retried: bool) -> Row:
+    """The process of a task dies at this point, and its retry goes on, or the next run once a lease is over."""
+
+    def play(world: World) -> float:
+        world.add(RECORDS)
+        reached, go_on = point.arm(world)
+        run = world.run("first")
+        run.start()
+        until(reached, within_s=WITHIN_S, what=point.name)
+        if not retried:
+            run.abandon()
+        began = time.monotonic()
+        victim = run.living(point.task)
+        if signal == "SIGKILL":
+            victim.kill()
+            go_on(True)
+        else:
+            victim.terminate(meanwhile=(lambda: None) if point.hangs else lambda: go_on(False))
+            go_on(True)
+        if not retried:
+            run.wait(within_s=RUN_S)
+            world.stuck = world.await_leases_over()
+            run = world.run("second")
+            run.start()
+        run.wait(within_s=RUN_S)
+        assert run.state == "success"
+        return began
+
+    name = f"{signal} {point.name}" + ("" if retried else ", next run")
+    return Row(name, play, asked_twice_max=point.asked_twice_max)
+
+
+def process_rows() -> list[Row]:
+    rows = [dies(point, signal, retried=True) for signal in ("SIGKILL", "SIGTERM") for point in (*POINTS, *CLAIM_POINTS)]
+    return rows + [dies(point, signal, retried=False) for signal in ("SIGKILL", "SIGTERM") for point in POINTS]

@@ -1,0 +1,135 @@
+"""Runs the real tasks, each try in a process of its own, as Airflow's workers do: a server that forks them.
+
+Airflow's imports take seconds, so they are paid once. Each line on stdin asks for one task; the answer is its process id.
+How it ended stands in a file; one that was killed leaves none.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import os
+import signal
+import sys
+from datetime import datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from airflow.sdk import Asset
+from airflow.sdk.api.datamodels._generated import DagRunType  # what a task is given; it has no public name
+from airflow.sdk.execution_time.context import set_current_context
+
+from anomaly import tasks
+from anomaly.errors import RunStopped, TryEnded
+
+DAG_FILE = Path(__file__).parents[2] / "dags" / "anomaly_detection.py"
+
+log = logging.getLogger("chaos")
+
+
+class Ti(SimpleNamespace):
+    """What the tasks ask of their task instance."""
+
+    def get_task_states(self, **_: Any) -> dict[str, dict[str, str]]:
+        states: dict[str, dict[str, str]] = self.states
+        return states
+
+
+class Memory:
+    """Outlives a try."""
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+
+    def get(self, key: str, default: Any) -> Any:
+        return json.loads(self._path.read_text()).get(key, default) if self._path.exists() else default
+
+    def set(self, key: str, value: Any) -> None:
+        self._path.write_text(json.dumps({key: value}))
+
+
+class Events(dict[Any, Any]):
+    def __missing__(self, _asset: object) -> SimpleNamespace:
+        return SimpleNamespace()
+
+
+def default_params() -> dict[str, Any]:
+    """As the DAG file has them."""
+    spec = importlib.util.spec_from_file_location("dag_file", DAG_FILE)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return {name: param.value for name, param in module.PARAMS.items()}
+
+
+PARAMS = default_params()
+
+
+def context_of(asked: dict[str, Any]) -> Any:
+    run = asked["run"]
+    interval = {name: run[name] and datetime.fromisoformat(run[name]) for name in ("data_interval_start", "data_interval_end")}
+    return {
+        "dag_run": SimpleNamespace(dag_id="chaos", run_id=run["run_id"], run_type=DagRunType(run["run_type"]), conf={}, **interval),
+        "params": PARAMS | run["params"],
+        "ti": Ti(map_index=asked["map_index"], try_number=asked["try_number"], max_tries=asked["max_tries"], states={}),
+        "outlet_events": Events(),
+        "task_state_store": Memory(asked["memory"]),
+    }
+
+
+def work(asked: dict[str, Any]) -> dict[str, Any]:
+    """Do the task; what came of it, in Airflow's eyes."""
+    actions: dict[str, Any] = {"claim": tasks.claim, "process": tasks.process, "report": lambda: tasks.report(Asset("results"))}
+    arguments = [asked["chunk"]] if asked["task"] == "process" else []
+    with set_current_context(context_of(asked)):
+        try:
+            return {"state": "success", "returned": actions[asked["task"]](*arguments)}
+        except TryEnded as exc:
+            log.exception("try ended")
+            return {"state": "retry", "delay_s": exc.delay_s, "error": exc.code}
+        except RunStopped as exc:
+            log.exception("run stopped")
+            return {"state": "failed", "error": f"{exc.code}: {exc}"}
+        except Exception as exc:
+            log.exception("task failed")
+            return {"state": "retry", "delay_s": 0.1, "error": f"{type(exc).__name__}: {exc}"}
+
+
+def child(asked: dict[str, Any]) -> None:
+    out = os.open(asked["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    # As Airflow's own handler in a task's process: it returns, and by itself ends nothing.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    os.environ.update(asked["env"])
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(process)d %(threadName)s %(name)s %(message)s", stream=sys.stderr, force=True
+    )
+    ended = json.dumps(work(asked))
+    logging.shutdown()
+    draft = Path(f"{asked['answer']}.draft")
+    draft.write_text(ended)
+    draft.replace(asked["answer"])
+
+
+def serve() -> None:
+    said = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # Airflow prints there, too
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # who has ended is gone at once
+    print("ready", file=said, flush=True)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        if not (pid := os.fork()):
+            try:
+                child(asked)
+            finally:
+                os._exit(0)
+        print(pid, file=said, flush=True)
+
+
+if __name__ == "__main__":
+    serve()

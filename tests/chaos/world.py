@@ -1,0 +1,289 @@
+"""All that a run meets: real Postgres and S3 behind proxies, image host and detector scripted, workers that can be killed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import threading
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import psycopg
+from PIL import Image
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import dict_row
+
+from tests.chaos.runs import DagRun
+from tests.chaos.workers import until
+from tests.parts.http_stub import HttpStub, Reply
+from tests.parts.tcp_proxy import TcpProxy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from embedded.postgres import Postgres
+    from embedded.s3 import S3
+    from tests.chaos.workers import Try, Workers
+    from tests.parts.http_stub import Seen
+
+SLOTS = 4
+LEASE_S = 10
+"""The shortest that is allowed."""
+MARGIN_S = 2.0
+WITHIN_S = 60.0
+QUIET_S = 1.0
+GATE = 4712
+SETTINGS = {
+    "LEASE_S": LEASE_S,
+    "QUEUE_LEASE_S": LEASE_S,
+    "DETECTOR_SLOTS": SLOTS,
+    "FETCH_WORKERS": SLOTS,
+    "ARCHIVE_WORKERS": SLOTS,
+    "COMMIT_WORKERS": SLOTS,
+    "DETECTOR_BACKOFF_S": 0.05,
+    "IMAGE_BACKOFF_S": 0.05,
+    "DB_CALL_DEADLINE_S": 5,
+    "DEFER_BACKOFF_S": 1,
+    "TASK_BACKOFF_S": 1,
+}
+HELD_MAX = 2 * SLOTS + SLOTS + SLOTS
+"""Records that a task holds in work at once, with these settings."""
+
+
+class Hold:
+    """Lets so many pass, and holds the others until it is opened."""
+
+    def __init__(self, skip: int) -> None:
+        self._skip = skip
+        self._lock = threading.Lock()
+        self._opened = threading.Event()
+        self.caught = 0
+
+    def pass_through(self) -> None:
+        with self._lock:
+            self._skip -= 1
+            caught = self._skip < 0 and not self._opened.is_set()
+            self.caught += caught
+        if caught:
+            self._opened.wait(WITHIN_S)
+
+    def open(self) -> None:
+        self._opened.set()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counted:
+    """What became of the records, and what it cost."""
+
+    records: int
+    lost: int
+    """Neither done nor in quarantine, or without exactly its log and flags."""
+    duplicates: int
+    """Results or log entries of a commit beyond the first."""
+    stuck: int
+    """Still claimed."""
+    asked_twice: int
+    """Requests to the detector for an image beyond the first."""
+
+
+class World:
+    """From `with` to its end."""
+
+    def __init__(self, dsn: str, postgres: Postgres, s3: S3, workers: Workers, folder: Path) -> None:
+        to = conninfo_to_dict(dsn)
+        self.postgres = postgres
+        self.dsn = dsn
+        self.folder = folder
+        self._to = to
+        self._s3 = s3
+        self._workers = workers
+        self._prefix = hashlib.sha256(str(folder).encode()).hexdigest()[:8]
+        self._client = s3.client()
+        self._exit = contextlib.ExitStack()
+        self.stub = HttpStub()
+        self.database = TcpProxy(int(str(to["port"])))
+        self.bucket = TcpProxy(s3.port)
+        self.fetching = Hold(10**9)
+        self.detecting = Hold(10**9)
+        self.settings: dict[str, float] = {}
+        """In place of `SETTINGS`."""
+        self.slow_to_end: list[str] = []
+        self.stuck = 0
+        """Records still leased to the dead one lease after its death."""
+        self.tries: list[Try] = []
+
+    def __enter__(self) -> Self:
+        self._exit.enter_context(self.stub)
+        self.images = TcpProxy(self.stub.port)
+        self.detector = TcpProxy(self.stub.port)
+        for proxy in (self.database, self.bucket, self.images, self.detector):
+            self._exit.enter_context(proxy)
+        self._exit.callback(self._end_tries)
+        self._exit.callback(self._open_holds)
+        self.stub.at("/detect", self._detect)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._exit.close()
+
+    def _open_holds(self) -> None:
+        for hold in (self.fetching, self.detecting):
+            hold.open()
+
+    def _end_tries(self) -> None:
+        for each in self.tries:
+            if each.alive:
+                each.kill()
+
+    # ── what is asked
+
+    def _detect(self, _seen: Seen) -> Reply:
+        self.detecting.pass_through()
+        return Reply(body=b'{"score": 0.25, "is_anomaly": false}', content_type="application/json")
+
+    def add(self, count: int, *, at: Callable[[int], None] = lambda _: None) -> None:
+        """Records with an image of their own; *at* is told the number of each one that is fetched."""
+        for number in range(count):
+            self._add_image(number, at)
+        base = f"http://127.0.0.1:{self.images.port}/image/"
+        self.do(
+            """insert into anomaly.records (image_url, captured_at)
+               select %(base)s || i, now() - interval '1 day' + i * interval '1 minute' from generate_series(0, %(last)s) as i""",
+            base=base,
+            last=count - 1,
+        )
+
+    def _add_image(self, number: int, at: Callable[[int], None]) -> None:
+        out = io.BytesIO()
+        Image.new("RGB", (8, 8), (number % 256, number // 256, 7)).save(out, "PNG")
+        reply = Reply(body=out.getvalue(), content_type="image/png")
+
+        def script(_seen: Seen) -> Reply:
+            at(number)
+            self.fetching.pass_through()
+            return reply
+
+        self.stub.at(f"/image/{number}", script)
+
+    # ── runs
+
+    def run(self, run_id: str, **how: Any) -> DagRun:
+        return DagRun(self, run_id, **how)
+
+    def start_try(self, asked: dict[str, Any]) -> Try:
+        run_id = asked["run"]["run_id"]
+        memory = self.folder / f"{run_id}-{asked['task']}-{asked['map_index']}.json"
+        asked = asked | {"env": self.env(), "memory": str(memory)}
+        started = self._workers.start(asked, log=self.folder / f"{run_id}.log", slow_to_end=self.slow_to_end)
+        self.tries.append(started)
+        return started
+
+    def env(self) -> dict[str, str]:
+        to, s3 = self._to, self._s3
+        database = {
+            "host": "127.0.0.1",
+            "port": self.database.port,
+            "login": to["user"],
+            "password": to["password"],
+            "schema": to["dbname"],
+        }
+        url = f"http://127.0.0.1:{self.bucket.port}"
+        bucket = {"bucket": s3.bucket, "prefix": self._prefix, "endpoint_url": url, "region_name": s3.region}
+        detector = {"host": "127.0.0.1", "port": self.detector.port, "extra": {"dialect": "generic", "path": "/detect"}}
+        settings = {f"ANOMALY_{name}": str(value) for name, value in (SETTINGS | self.settings).items()}
+        return settings | {
+            "AIRFLOW_CONN_ANOMALY_DB": json.dumps({"conn_type": "postgres", **database}),
+            "AIRFLOW_CONN_ANOMALY_S3": json.dumps({"conn_type": "aws", "login": s3.access_key, "password": s3.secret_key, "extra": bucket}),
+            "AIRFLOW_CONN_ANOMALY_DETECTOR": json.dumps({"conn_type": "http", **detector}),
+            "AIRFLOW_CONN_ANOMALY_IMAGES": json.dumps({"conn_type": "http", "extra": {"allow_networks": ["127.0.0.0/8"]}}),
+            "ANOMALY_LOG_FILE": str(self.folder / "anomaly_detection.log"),
+        }
+
+    # ── what there is
+
+    def rows(self, query: str, **params: Any) -> list[dict[str, Any]]:
+        with psycopg.connect(self.dsn, autocommit=True, row_factory=dict_row, connect_timeout=2) as sql:
+            return sql.execute(query, params).fetchall()
+
+    def do(self, statement: str, **params: Any) -> None:
+        with psycopg.connect(self.dsn, autocommit=True) as sql:
+            sql.execute(statement, params)
+
+    def count(self, table: str, condition: str = "true") -> int:
+        found: int = self.rows(f"select count(*) as n from anomaly.{table} where {condition}")[0]["n"]  # noqa: S608  # our own words
+        return found
+
+    @property
+    def committed(self) -> int:
+        return self.count("ai_results")
+
+    def quiet(self) -> bool:
+        """Whether nobody has asked the detector for a while."""
+        return time.monotonic() - self.stub.asked("/detect")[-1].at > QUIET_S
+
+    @property
+    def answers(self) -> int:
+        """Answers in the bucket."""
+        found = self._client.list_objects_v2(Bucket=self._s3.bucket, Prefix=f"{self._prefix}/answers/")
+        return len(found.get("Contents", []))
+
+    def put(self, folder: str) -> bytes:
+        """How a request begins that writes below a folder of the bucket."""
+        return f"PUT /{self._s3.bucket}/{self._prefix}/{folder}/".encode()
+
+    def counted(self) -> Counted:
+        asked: defaultdict[bytes, list[str]] = defaultdict(list)
+        for seen in self.stub.asked("/detect"):
+            asked[seen.body].append(seen.headers["idempotency-key"])
+        assert all(len(set(keys)) == 1 for keys in asked.values()), "one image, two idempotency keys"
+        whole = """select count(*) filter (where r.status = 'quarantined'
+                                              or r.status = 'done' and a.n >= 1 and l.n >= 1 and f.n = 1 and r.attempts = 1) as whole,
+                          count(*) as records,
+                          sum(greatest(0, greatest(a.n, l.n) - 1))::integer as duplicates,
+                          count(*) filter (where r.status = 'claimed') as stuck
+                     from anomaly.records as r,
+                          lateral (select count(*) as n from anomaly.ai_results where record_id = r.id) as a,
+                          lateral (select count(*) as n from anomaly.processing_log where record_id = r.id and event = 'committed') as l,
+                          lateral (select count(*) as n from anomaly.ai_flags where record_id = r.id and ai_processed) as f"""
+        found = self.rows(whole)[0]
+        return Counted(
+            records=found["records"],
+            lost=found["records"] - found["whole"],
+            duplicates=found["duplicates"],
+            stuck=found["stuck"],
+            asked_twice=sum(len(keys) - 1 for keys in asked.values()),
+        )
+
+    # ── what happens
+
+    def gate_commits(self, *, after: int) -> Callable[[], int]:
+        """From so many commits on, the next ones stop inside themselves; gives who tells how many. `open_gate` ends it."""
+        self.do(
+            f"""create function anomaly.gate() returns trigger language plpgsql as
+                $$ begin
+                     if (select count(*) from anomaly.ai_results) >= {after} then perform pg_advisory_xact_lock_shared({GATE}); end if;
+                     return new;
+                   end $$"""  # noqa: S608  # our own words
+        )
+        self.do("create trigger gate before insert on anomaly.ai_results for each row execute function anomaly.gate()")
+        self._gate = psycopg.connect(self.dsn, autocommit=True)
+        self._exit.callback(self._gate.close)
+        self._gate.execute("select pg_advisory_lock(%s)", [GATE])
+        waiting = "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and wait_event = 'advisory'"
+        return lambda: len(self.rows(waiting))
+
+    def open_gate(self) -> None:
+        self._gate.close()
+
+    def await_leases_over(self) -> int:
+        """Until one lease and a margin after now; how many records are still leased then."""
+        over = time.monotonic() + LEASE_S + MARGIN_S
+        live = "select from anomaly.chunks where ended_at is null and leased_until > clock_timestamp()"
+        with contextlib.suppress(TimeoutError):
+            until(lambda: not self.rows(live), within_s=over - time.monotonic(), what="leases run out")
+        return len(self.rows(live))

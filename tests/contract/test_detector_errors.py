@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import requests
+import urllib3.exceptions
+from requests.structures import CaseInsensitiveDict
+
+from anomaly.detectors.error_map import from_exception, from_response
+from anomaly.errors import (
+    AnomalyError,
+    DetectorAnswerInvalid,
+    DetectorDenied,
+    DetectorFailed,
+    DetectorRefused,
+    Misconfigured,
+    OutOfCredit,
+    Throttled,
+)
+
+
+def mapped(status: int, *, body: Any = None, **headers: str) -> AnomalyError:
+    named = CaseInsensitiveDict({name.replace("_", "-"): value for name, value in headers.items()})
+    return from_response(status, named, json.dumps(body).encode() if body is not None else b"", where="detector")
+
+
+def test_every_status_has_an_error() -> None:
+    for status in range(100, 600):
+        error = mapped(status)
+        assert type(error) in {
+            Throttled,
+            DetectorFailed,
+            DetectorAnswerInvalid,
+            DetectorRefused,
+            DetectorDenied,
+            OutOfCredit,
+            Misconfigured,
+        }
+        assert str(status) in str(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (204, DetectorAnswerInvalid),
+        (302, Misconfigured),
+        (400, DetectorRefused),
+        (401, DetectorDenied),
+        (402, OutOfCredit),
+        (403, DetectorDenied),
+        (404, Misconfigured),
+        (405, Misconfigured),
+        (408, DetectorFailed),
+        (409, DetectorFailed),
+        (413, DetectorRefused),
+        (415, DetectorRefused),
+        (422, DetectorRefused),
+        (424, DetectorFailed),
+        (429, Throttled),
+        (500, DetectorFailed),
+        (502, DetectorFailed),
+        (503, DetectorFailed),
+        (504, DetectorFailed),
+        (529, Throttled),
+    ],
+)
+def test_a_status_means_what_happens_next(status: int, kind: type[AnomalyError]) -> None:
+    assert type(mapped(status)) is kind
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "seconds"),
+    [
+        (429, {"retry_after": "7"}, 7.0),
+        (503, {"retry_after": "7"}, 7.0),
+        (503, {"retry_after_ms": "250"}, 0.25),
+        (529, {"retry_after": "7"}, 7.0),
+        (429, {"x_ratelimit_reset_requests": "12ms", "x_ratelimit_reset_tokens": "6m0s"}, 360.0),
+        (429, {}, 1.0),
+        (429, {"retry_after": "-1"}, 1.0),
+    ],
+)
+def test_throttling_says_for_how_long(status: int, headers: dict[str, str], seconds: float) -> None:
+    error = mapped(status, **headers)
+
+    assert isinstance(error, Throttled)
+    assert error.retry_after_s == seconds
+
+
+def test_a_503_that_only_reports_its_limits_has_failed() -> None:
+    assert type(mapped(503, x_ratelimit_reset_tokens="6m0s")) is DetectorFailed
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (429, {"error": {"code": "insufficient_quota", "type": "insufficient_quota"}}, OutOfCredit),
+        (429, {"error": {"type": "rate_limit_exceeded", "code": "credit_balance_exhausted"}}, OutOfCredit),
+        (429, {"error": "enforced_spend_limit_reached"}, OutOfCredit),
+        (400, {"type": "error", "error": {"type": "invalid_request_error", "message": "Your credit balance is too low to …"}}, OutOfCredit),
+        (400, {"error": {"code": "content_filter"}}, DetectorRefused),
+        (400, {"error": {"type": "authentication_error"}}, DetectorDenied),
+        (500, {"error": {"type": "overloaded_error"}}, Throttled),
+        (400, {"__type": "ThrottlingException"}, Throttled),
+        (400, {"error": {"code": "model_not_found"}}, Misconfigured),
+        (429, {"error": {"code": "something_new"}}, Throttled),
+        (500, ["not", "an", "object"], DetectorFailed),
+        (500, {"error": {"code": 7, "type": None, "message": {}}}, DetectorFailed),
+    ],
+)
+def test_a_code_in_the_body_counts_before_the_status(status: int, body: Any, kind: type[AnomalyError]) -> None:
+    assert type(mapped(status, body=body)) is kind
+
+
+@pytest.mark.parametrize("body", [b"", b"\xff", b"[" * 100_000, b"<html>"])
+def test_a_body_that_is_no_json_leaves_the_status(body: bytes) -> None:
+    assert type(from_response(500, {}, body, where="detector")) is DetectorFailed
+
+
+def kinds_below(kind: type[Exception]) -> list[type[Exception]]:
+    return [kind, *(found for below in kind.__subclasses__() for found in kinds_below(below))]
+
+
+@pytest.mark.parametrize("kind", kinds_below(requests.RequestException))
+def test_every_exception_of_requests_has_an_error(kind: type[Exception]) -> None:
+    error = from_exception(kind.__new__(kind), where="detector")
+
+    assert type(error) in {DetectorFailed, Misconfigured}
+    assert (type(error) is Misconfigured) == (
+        kind.__name__ in {"InvalidURL", "MissingSchema", "InvalidSchema", "InvalidHeader", "InvalidProxyURL"}
+    )
+
+
+def test_exceptions_of_urllib3_are_failures() -> None:
+    assert {type(from_exception(kind.__new__(kind), where="d")) for kind in kinds_below(urllib3.exceptions.HTTPError)} == {DetectorFailed}

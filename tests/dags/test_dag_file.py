@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Opens nothing: a connection would raise. The file's own time comes after Airflow's imports.
+IMPORT = """
+import json, socket, sys, time
+import airflow.sdk, airflow.models.dag
+from airflow.sdk import Asset, CronDataIntervalTimetable, Param, RetryDecision, RetryPolicy, dag, task
+
+def refuse(*_):
+    raise AssertionError("the DAG file opens a connection")
+socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
+sys.path.insert(0, sys.argv[1])
+began = time.perf_counter()
+import anomaly_detection
+took_s = time.perf_counter() - began
+found = anomaly_detection.DAG
+loaded = [name for name in sys.modules if name == "anomaly" or name.startswith(("anomaly.", "psycopg.", "boto3"))]
+print(json.dumps({
+    "took_s": took_s,
+    "loaded": loaded,
+    "dag_id": found.dag_id, "owner": found.owner, "tags": sorted(found.tags), "doc": found.doc_md,
+    "timetable": type(found.timetable).__name__,
+    "params": {name: {**param.schema, "description": param.description}
+               for name, param in ((name, found.params.get_param(name)) for name in found.params)},
+    "tasks": {t.task_id: [t.retries, t.retry_delay.total_seconds(), t.retry_exponential_backoff, t.max_retry_delay.total_seconds()]
+              for t in found.tasks},
+    "teardown": [t.task_id for t in found.tasks if getattr(t, "is_teardown", False)],
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    home = tmp_path_factory.mktemp("airflow-home")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "ANOMALY", "PYTEST"))}
+    env |= {"AIRFLOW_HOME": str(home), "PYTHONPATH": str(ROOT / "plugins"), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+    ended = subprocess.run([sys.executable, "-c", IMPORT, str(ROOT / "dags")], env=env, capture_output=True, text=True, check=False)  # noqa: S603  # our own text
+    assert ended.returncode == 0, ended.stderr
+    parsed: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
+    return parsed
+
+
+def test_importing_the_dag_file_opens_no_connection_and_loads_none_of_our_code(imported: dict[str, Any]) -> None:
+    assert imported["loaded"] == []
+
+
+def test_importing_the_dag_file_takes_little_beside_airflows_own_imports(imported: dict[str, Any]) -> None:
+    assert imported["took_s"] < 0.3
+
+
+def test_the_dag_says_what_it_is(imported: dict[str, Any]) -> None:
+    assert imported["dag_id"] == "anomaly_detection"
+    assert imported["owner"] == "anomaly"
+    assert imported["tags"] == ["anomaly", "images"]
+    assert "backfill" in imported["doc"]
+    assert imported["timetable"] == "CronDataIntervalTimetable"
+
+
+def test_every_param_has_a_title_a_description_and_bounds(imported: dict[str, Any]) -> None:
+    params = imported["params"]
+    assert set(params) == {
+        "batch_size",
+        "chunk_size",
+        "max_records",
+        "select",
+        "window_start",
+        "window_end",
+        "detector",
+        "fresh",
+        "max_failure_rate",
+        "dry_run",
+    }
+    for name, schema in params.items():
+        assert schema["title"], name
+        assert schema["description"], name
+        kinds = {schema["type"]} if isinstance(schema["type"], str) else set(schema["type"])
+        if kinds & {"integer", "number"}:
+            assert "minimum" in schema, name
+            assert "maximum" in schema, name
+        elif "string" in kinds:
+            assert {"enum", "format", "maxLength"} & set(schema), name
+
+
+def test_tasks_are_retried_three_times_with_exponential_backoff(imported: dict[str, Any]) -> None:
+    assert set(imported["tasks"]) == {"claim", "process", "report"}
+    assert all(retried == [3, 30.0, 2.0, 600.0] for retried in imported["tasks"].values())
+    assert imported["teardown"] == ["report"]

@@ -1,0 +1,42 @@
+"""Which records a run may take, by what Airflow tells its tasks about it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk.api.datamodels._generated import DagRunType  # what a task is given; it has no public name
+
+from anomaly import tasks
+from anomaly.records import Window
+
+START, END = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
+PARAMS = {
+    "select": "pending",
+    "batch_size": 10,
+    "chunk_size": 10,
+    "max_records": None,
+    "fresh": False,
+    "max_failure_rate": 1.0,
+    "dry_run": False,
+    "window_start": None,
+    "window_end": "2026-06-01T00:00:00Z",
+}
+
+
+@pytest.mark.parametrize(
+    ("run_type", "window"),
+    [
+        ("scheduled", Window(end=END)),
+        ("backfill", Window(start=START, end=END)),
+        ("manual", Window(end=datetime(2026, 6, 1, tzinfo=UTC))),
+    ],
+)
+def test_a_run_takes_the_window_of_its_type(run_type: str, window: Window) -> None:
+    dag_run = SimpleNamespace(
+        dag_id="d", run_id="r", run_type=DagRunType(run_type), data_interval_start=START, data_interval_end=END, triggering_user_name=None
+    )
+    context: Any = {"dag_run": dag_run, "params": PARAMS}
+    assert tasks.run_of(context).window == window

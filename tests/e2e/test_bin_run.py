@@ -1,0 +1,133 @@
+"""The whole way through the real scheduler: `bin/run` on embedded parts, interrupted, started again, and looked at."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import psycopg
+import pytest
+
+from embedded.child import ROOT
+from embedded.connections import DATABASE
+from embedded.postgres import Postgres
+from embedded.s3 import S3
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+RECORDS = 40
+RUN_S = 300
+
+pytestmark = pytest.mark.timeout(2 * RUN_S)
+
+
+class BinRun:
+    """`bin/run` on a folder of state of its own."""
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        self.output = state / "output.txt"
+        self.output.touch()
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            self.port = str(listener.getsockname()[1])
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANOMALY_", "AIRFLOW"))}
+        self._env = kept | {"PYTHONPATH": os.pathsep.join(str(ROOT / name) for name in ("", "plugins", "config"))}
+
+    def start(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "embedded", "--once", "--records", str(RECORDS), "--state", str(self.state), "--port", self.port]
+        with self.output.open("wb") as output:
+            return subprocess.Popen(command, env=self._env, stdout=output, stderr=output)  # noqa: S603  # our own
+
+    def said(self) -> str:
+        return self.output.read_text()
+
+    def wait_for(self, words: str, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + RUN_S
+        while words not in self.said():
+            assert time.monotonic() < deadline, self.said()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.1)
+                pytest.fail(f"it has ended: {self.said()}")
+
+    def processes(self) -> list[str]:
+        """The command lines of what still runs and has to do with its folder of state."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                words = " ".join(process.cmdline())
+                if process.status() != psutil.STATUS_ZOMBIE and str(self.state) in words:
+                    found.append(words)
+            except psutil.Error:
+                continue
+        return found
+
+
+@pytest.fixture(scope="module")
+def bin_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BinRun]:
+    """Interrupted once while Airflow starts, and then run to its end."""
+    started = BinRun(tmp_path_factory.mktemp("state of a run"))
+    first = started.start()
+    started.wait_for("tables ready", first)
+    first.send_signal(signal.SIGINT)
+    assert first.wait(60) == 130, started.said()
+    assert "goes on from here" in started.said()
+    assert started.processes() == []
+    second = started.start()
+    assert second.wait(RUN_S) == 0, started.said()
+    yield started
+    assert started.processes() == []
+
+
+@pytest.fixture(scope="module")
+def rows(bin_run: BinRun) -> Iterator[Any]:
+    """Asks the records database that the run has left."""
+    with Postgres(bin_run.state / "postgres") as server, psycopg.connect(server.dsn(DATABASE)) as connection:
+        yield lambda query: connection.execute(query.encode()).fetchall()
+
+
+def test_every_record_is_done_once_and_the_interrupted_start_doubled_none(rows: Any) -> None:
+    assert rows("select status, count(*) from anomaly.records group by status") == [("done", RECORDS)]
+    assert rows("select count(*), count(distinct record_id) from anomaly.ai_results") == [(RECORDS, RECORDS)]
+    assert rows("select event, count(*) from anomaly.processing_log group by event") == [("committed", RECORDS)]
+    assert rows("select count(*) from anomaly.ai_flags where ai_processed") == [(RECORDS,)]
+
+
+def test_every_key_is_an_object_in_the_bucket(bin_run: BinRun, rows: Any) -> None:
+    keys = {key for row in rows("select image_key, answer_key, heatmap_key from anomaly.ai_results") for key in row}
+    with S3(bin_run.state / "s3") as server:
+        pages = server.client().get_paginator("list_objects_v2").paginate(Bucket=server.bucket)
+        stored = {found["Key"] for page in pages for found in page.get("Contents", [])}
+    assert None not in keys
+    assert keys <= stored
+
+
+def test_the_summary_says_what_the_database_says(bin_run: BinRun, rows: Any) -> None:
+    said = bin_run.said()
+    ((anomalies,),) = rows("select count(*) from anomaly.ai_results where is_anomaly")
+    assert f"records: {RECORDS} done\n" in said
+    assert f"anomalies: {anomalies} of {RECORDS} records\n" in said
+    assert "AUROC: 0.9" in said
+    assert f"page: http://127.0.0.1:{bin_run.port}/dags/anomaly_detection\n" in said
+
+
+def test_what_airflow_needs_is_kept_for_bin_airflow_and_for_its_owner_alone(bin_run: BinRun) -> None:
+    kept = bin_run.state / "env"
+    assert kept.stat().st_mode & 0o777 == 0o600
+    names = {line.partition("=")[0] for line in kept.read_text().splitlines()}
+    assert {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "AIRFLOW_CONN_ANOMALY_DB", "AIRFLOW_CONN_ANOMALY_S3"} <= names
+
+
+def test_no_password_is_in_any_log_or_on_the_terminal(bin_run: BinRun) -> None:
+    secrets = [bin_run.state / "postgres" / "password", bin_run.state / "s3" / "secret_key", bin_run.state / "airflow" / "jwt_secret"]
+    texts = [path.read_text(errors="replace") for path in (*Path(bin_run.state).glob("*/logs/**/*.log"), bin_run.output)]
+    for secret in secrets:
+        assert not [text for text in texts if secret.read_text() in text]

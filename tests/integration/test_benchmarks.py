@@ -1,0 +1,114 @@
+"""The benchmarks at their smallest: every contestant does the whole job, and one that does not is told from one that does."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from benchmarks import ablation, run
+from benchmarks.bench import Bench, Wrong
+from benchmarks.bench import work as child
+from benchmarks.measuring import measure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from benchmarks.measuring import Row
+
+RECORDS, SLOTS, LATENCY_MS = 12, 4, 20.0
+SPOILED = {
+    "update anomaly.records set status = 'pending' where id = 1": "not_done",
+    "update anomaly.ai_results set score = score + 0.5 where record_id = 2": "wrong_results",
+    "delete from anomaly.ai_results where record_id = 3": "without_result",
+    "update anomaly.ai_flags set needs_review = not needs_review where record_id = 4": "not_flagged",
+    "delete from anomaly.processing_log where record_id = 5": "not_logged",
+}
+"""What is done to the database after the work, and what the check calls it."""
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    with Bench(tmp_path_factory.mktemp("bench"), image_kb=10) as made:
+        yield made
+
+
+@pytest.mark.parametrize("name", ["asyncio", "ours", "ours-2"])
+def test_a_contestant_ends_with_one_right_result_a_record(bench: Bench, name: str) -> None:
+    row = measured(bench, name)
+    assert 0 < row.utilisation <= 1
+    assert 0 < row.in_flight_max <= SLOTS
+    assert row.tcp_images <= RECORDS
+
+
+def test_the_naive_way_costs_what_it_is_said_to_cost(bench: Bench) -> None:
+    before, pooled = measured(bench, "before"), measured(bench, "pooled")
+    assert before.db_connections == 4 * RECORDS + 1
+    assert before.db_round_trips_per_record >= 12
+    assert (before.tcp_images, before.tcp_detector, before.s3_requests_per_record) == (RECORDS, RECORDS, 3)
+    assert (pooled.tcp_images, pooled.tcp_detector, pooled.tcp_s3, pooled.s3_requests_per_record) == (1, 1, 1, 2)
+    assert pooled.in_flight_max == 1
+
+
+def test_a_contestant_with_a_wrong_result_has_no_figures(bench: Bench) -> None:
+    job = bench.prepare(contestant="pooled", records=RECORDS, slots=SLOTS, latency_ms=LATENCY_MS)
+    child(job)
+    bench.check(job)
+    with psycopg.connect(bench.direct(job), autocommit=True) as connection:
+        for spoiled_by, told in SPOILED.items():
+            connection.execute(spoiled_by.encode())
+            with pytest.raises(Wrong, match=f"'{told}': 1[,}}]"):
+                bench.check(job)
+
+
+def measured(bench: Bench, name: str) -> Row:
+    of = run.CONTESTANTS[name]
+    return measure(bench, of.module, name=name, records=RECORDS, slots=SLOTS, latency_ms=LATENCY_MS, tasks=of.tasks)
+
+
+def test_the_line_to_postgres_counts_connections_and_round_trips(bench: Bench) -> None:
+    job = bench.prepare(contestant="nobody", records=1, slots=1, latency_ms=0)
+    with psycopg.connect(job.dsn, autocommit=True) as connection:
+        before = bench.counted()["postgres"]["round_trips"]
+        for _ in range(5):
+            connection.execute("select 1")
+    counted = bench.counted()["postgres"]
+    assert counted["connections"] == 1
+    assert counted["round_trips"] in {before + 5, before + 6}  # the farewell may be there already
+
+
+def test_a_network_of_20_ms_is_felt_at_each_round_trip(bench: Bench) -> None:
+    (database, http) = ablation.compare(bench, records=2, round_trips_ms=(20.0,))
+    assert database.before_ms >= database.before_round_trips * 20
+    assert database.after_round_trips < database.before_round_trips
+    assert http.before_ms >= 2 * 2 * 20  # connecting, and asking, twice
+    assert http.after_ms < http.before_ms
+
+
+def test_more_requests_than_slots_wait_their_turn(bench: Bench) -> None:
+    bench.prepare(contestant="nobody", records=1, slots=1, latency_ms=50)
+    image = b"\xff\xd8\xff\xfe\x00\x12" + b"%016d" % 7
+    post = b"POST /v1/detect HTTP/1.1\r\nContent-Length: %d\r\n\r\n%s" % (len(image), image)
+    asking = [socket.create_connection(("127.0.0.1", bench.ports["detector"])) for _ in range(3)]
+    for line in asking:
+        line.sendall(post)
+    assert all(b'"score"' in line.recv(4096) for line in asking)
+    counted = bench.counted()["detector"]
+    for line in asking:
+        line.close()
+    assert counted["in_flight_max"] == 3
+    assert counted["wall_s"] >= 0.145
+    assert counted["utilisation"] > 0.9
+
+
+def test_what_was_put_into_the_bucket_first_stays(bench: Bench) -> None:
+    from benchmarks.contestants.plain import s3_client  # noqa: PLC0415  # boto3 is slow to import
+
+    client = s3_client(bench.prepare(contestant="nobody", records=1, slots=1, latency_ms=0))
+    client.put_object(Bucket="bench", Key="images/a", Body=b"first")
+    with pytest.raises(client.exceptions.ClientError, match="PreconditionFailed"):
+        client.put_object(Bucket="bench", Key="images/a", Body=b"second", IfNoneMatch="*")
+    assert client.get_object(Bucket="bench", Key="images/a")["Body"].read() == b"first"
+    client.close()

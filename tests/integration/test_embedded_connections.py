@@ -1,0 +1,116 @@
+"""Somebody's own services are tried before anything starts: what is wrong is one sentence, without a secret."""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from anomaly.errors import Misconfigured
+from embedded import connections
+from embedded.connections import DB, DETECTOR, IMAGES, S3_BUCKET
+
+if TYPE_CHECKING:
+    from embedded.postgres import Postgres
+    from embedded.s3 import S3
+
+WRONG = "guessed"
+UNUSED = 1  # no service of anybody listens there
+
+
+def refusal(variable: str, value: str) -> str:
+    with pytest.raises(Misconfigured) as caught:
+        connections.check_given({variable: value})
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    return sentence
+
+
+def s3_value(server: S3, **extra: Any) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(connections.to_s3(server))
+    value["extra"] |= extra
+    return value
+
+
+def test_services_that_work_pass(postgres: Postgres, s3: S3) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as detector:
+        port = detector.getsockname()[1]
+        environ = {
+            DB: postgres.dsn(),
+            S3_BUCKET: connections.to_s3(s3),
+            DETECTOR: f"http://127.0.0.1:{port}/v1?dialect=generic",
+            IMAGES: connections.to_images(),
+        }
+        connections.check_given(environ)
+
+
+def test_what_is_not_set_is_not_asked_for() -> None:
+    connections.check_given({DB: "", "HOME": "/"})
+
+
+def test_the_conninfo_of_ones_own_database_leads_there(postgres: Postgres) -> None:
+    value = f"{postgres.dsn('postgres')}?application_name=mine&cursor=dictcursor"
+    with psycopg.connect(connections.given_dsn({DB: value})) as connection:
+        assert connection.execute("show application_name").fetchone() == ("mine",)
+
+
+def test_a_database_where_nothing_listens() -> None:
+    said = refusal(DB, f"postgresql://u:{WRONG}@127.0.0.1:{UNUSED}/db")
+    assert said.startswith(f"{DB} leads to a database at 127.0.0.1:{UNUSED} that cannot be used: ")
+    assert WRONG not in said
+
+
+def test_a_database_that_refuses_the_password(postgres: Postgres) -> None:
+    said = refusal(DB, postgres.dsn().replace(postgres.password, WRONG))
+    assert "password authentication failed" in said
+
+
+def test_a_database_that_does_not_exist(postgres: Postgres) -> None:
+    assert '"nowhere" does not exist' in refusal(DB, postgres.dsn("nowhere"))
+
+
+def test_an_extra_that_postgres_does_not_know(postgres: Postgres) -> None:
+    assert f"{DB} has an extra that Postgres does not know" in refusal(DB, f"{postgres.dsn()}?sslmod=require")
+
+
+def test_a_bucket_that_does_not_exist(s3: S3) -> None:
+    said = refusal(S3_BUCKET, json.dumps(s3_value(s3, bucket="elsewhere")))
+    assert said == f"the bucket elsewhere of {S3_BUCKET} does not exist; create it, or name another one"
+
+
+def test_keys_that_the_bucket_refuses(s3: S3) -> None:
+    said = refusal(S3_BUCKET, json.dumps(s3_value(s3) | {"password": WRONG}))
+    assert "may not be used with these keys" in said
+
+
+def test_an_s3_connection_without_a_bucket() -> None:
+    assert 'add "bucket" to its extra' in refusal(S3_BUCKET, '{"conn_type": "aws"}')
+
+
+def test_an_s3_service_that_does_not_answer(s3: S3) -> None:
+    said = refusal(S3_BUCKET, json.dumps(s3_value(s3, endpoint_url=f"http://127.0.0.1:{UNUSED}")))
+    assert said.startswith(f"{S3_BUCKET} leads to no S3 service")
+
+
+def test_a_client_setting_that_does_not_exist(s3: S3) -> None:
+    assert said_of(s3, config_kwargs={"no_such": 1}).startswith(f"{S3_BUCKET} leads to no S3 service")
+
+
+def said_of(server: S3, **extra: Any) -> str:
+    return refusal(S3_BUCKET, json.dumps(s3_value(server, **extra)))
+
+
+def test_a_detector_where_nothing_listens() -> None:
+    said = refusal(DETECTOR, json.dumps({"conn_type": "http", "host": "http://127.0.0.1", "port": UNUSED}))
+    assert said.startswith(f"{DETECTOR} leads to 127.0.0.1:{UNUSED}, where nothing answers")
+
+
+def test_a_detector_without_a_host() -> None:
+    assert refusal(DETECTOR, '{"conn_type": "http"}') == f"{DETECTOR} names no host"
+
+
+def test_rules_for_images_that_cannot_be_read() -> None:
+    assert refusal(IMAGES, '{"conn_type": "http"').startswith(f"{IMAGES} is neither")

@@ -1,0 +1,43 @@
+"""The embedded S3: what is acknowledged stays, and nobody gets in without the keys."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from embedded.s3 import S3
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+WRONG = "guessed"
+
+
+def test_objects_and_keys_are_there_after_a_restart(tmp_path: Path) -> None:
+    with S3(tmp_path / "a folder") as first:
+        first.client().put_object(Bucket=first.bucket, Key="a/b", Body=b"kept")
+        keys = (first.access_key, first.secret_key, first.endpoint_url)
+    with S3(tmp_path / "a folder") as second:
+        assert (second.access_key, second.secret_key, second.endpoint_url) == keys
+        assert second.client().get_object(Bucket=second.bucket, Key="a/b")["Body"].read() == b"kept"
+
+
+def test_a_wrong_secret_is_refused(s3: S3) -> None:
+    client = boto3.client(
+        "s3", endpoint_url=s3.endpoint_url, region_name=s3.region, aws_access_key_id=s3.access_key, aws_secret_access_key=WRONG
+    )
+    with pytest.raises(ClientError) as caught:
+        client.list_objects_v2(Bucket=s3.bucket)
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
+
+
+def test_of_two_conditional_puts_one_wins(s3: S3) -> None:
+    client = s3.client()
+    client.put_object(Bucket=s3.bucket, Key="once", Body=b"first", IfNoneMatch="*")
+    with pytest.raises(ClientError) as caught:
+        client.put_object(Bucket=s3.bucket, Key="once", Body=b"second", IfNoneMatch="*")
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 412

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from requests.structures import CaseInsensitiveDict
+
+from anomaly.backoff import delay_s, parse_wait_s, wait_hint_s
+
+NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
+
+
+class Least(Random):
+    def uniform(self, a: float, b: float) -> float:  # noqa: ARG002  # the signature is the base class's
+        return a
+
+
+class Most(Random):
+    def uniform(self, a: float, b: float) -> float:  # noqa: ARG002  # the signature is the base class's
+        return b
+
+
+def test_the_delay_doubles_up_to_its_cap() -> None:
+    assert [delay_s(failures, base_s=1, cap_s=5, rng=Least()) for failures in (1, 2, 3, 4)] == [1, 2, 4, 5]
+
+
+def test_jitter_adds_at_most_a_tenth_and_never_goes_under_the_servers_hint() -> None:
+    assert delay_s(1, base_s=1, cap_s=60, rng=Least(), hint_s=20) == 20
+    assert delay_s(1, base_s=1, cap_s=60, rng=Most(), hint_s=20) == pytest.approx(22)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("7", 7.0),
+        (" 7 ", 7.0),
+        ("0.25", 0.25),
+        ("Tue, 14 Nov 2023 22:13:50 GMT", 30.0),
+        ("2023-11-14T22:13:50Z", 30.0),
+        ("2023-11-15T00:13:50+02:00", 30.0),
+        ("12ms", 0.012),
+        ("6m0s", 360.0),
+        ("1h2m3.5s", 3723.5),
+    ],
+)
+def test_each_form_of_a_wait_is_read(text: str, seconds: float) -> None:
+    assert parse_wait_s(text, now=lambda: NOW) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0", "-1", "soon", "Tue, 14 Nov 2023 22:13:00 GMT", "2023-11-14T22:13:00Z", "0s", "9" * 400, "1e9", "٣"]
+)
+def test_what_is_past_zero_or_unreadable_asks_for_no_wait(text: str) -> None:
+    assert parse_wait_s(text, now=lambda: NOW) is None
+
+
+@given(st.text())
+def test_no_text_of_a_server_breaks_the_reading(text: str) -> None:
+    assert (parse_wait_s(text, now=lambda: NOW) or 1) > 0
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"Retry-After": "3", "X-RateLimit-Reset-Tokens": "6m0s"}, 3.0),
+        ({"Retry-After-Ms": "1500", "Retry-After": "3"}, 1.5),
+        ({"X-RateLimit-Reset-Requests": "12ms", "X-RateLimit-Reset-Tokens": "6m0s"}, 360.0),
+        ({"Anthropic-RateLimit-Requests-Reset": "2023-11-14T22:13:50Z"}, 30.0),
+        ({"Retry-After": "-1", "X-RateLimit-Reset-Tokens": "2s"}, 2.0),
+        ({"X-RateLimit-Remaining-Tokens": "5"}, None),
+        ({}, None),
+    ],
+)
+def test_retry_after_counts_before_resets_and_of_resets_the_latest(headers: dict[str, str], seconds: float | None) -> None:
+    caseless: Any = CaseInsensitiveDict(headers)
+    assert wait_hint_s(caseless, now=lambda: NOW) == (None if seconds is None else pytest.approx(seconds))
+
+
+@pytest.mark.parametrize("wrong_by_s", [-6 * 3600, 6 * 3600])
+@pytest.mark.parametrize("name", ["Retry-After", "X-RateLimit-Reset"])
+def test_a_time_is_read_by_the_clock_of_the_server_that_said_it(name: str, wrong_by_s: float) -> None:
+    caseless: Any = CaseInsensitiveDict({"Date": "Tue, 14 Nov 2023 22:13:20 GMT", name: "Tue, 14 Nov 2023 22:13:50 GMT"})
+    assert wait_hint_s(caseless, now=lambda: NOW + wrong_by_s) == pytest.approx(30)

@@ -1,0 +1,188 @@
+"""What the documentation says about names, figures, examples and links is so."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from anomaly import detectors, errors, runs
+from anomaly.detectors import DetectorConnection
+from anomaly.images import ImageRules
+from anomaly.records import BatchReport, Freed, Run, Window
+from anomaly.settings import PREFIX, READ_BY_THE_DAG, Settings
+from embedded.given import Given, read
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+README, ARCHITECTURE, OPERATIONS = ROOT / "README.md", ROOT / "docs" / "architecture.md", ROOT / "docs" / "operations.md"
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+DB, S3, IMAGES, DETECTOR = "anomaly_db", "anomaly_s3", "anomaly_images", "anomaly_detector"
+FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+
+
+def short(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def table(page: Path, heading: str) -> list[list[str]]:
+    """The cells of the last table under a heading, row by row, without its own head."""
+    section = re.split(r"^#+ ", page.read_text().partition(f"# {heading}\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
+    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in section.splitlines() if line.startswith("|")]
+    return rows[max(number for number, row in enumerate(rows) if "---" in row[0]) + 1 :]
+
+
+def bare(cell: str) -> str:
+    return cell.strip(" `|")
+
+
+# ── settings, params, codes
+
+
+def setting_row(field: dataclasses.Field[Any]) -> list[str]:
+    low, high = (f"{field.metadata[name]:.10g}" for name in ("low", "high"))
+    return [f"`{PREFIX}{field.name.upper()}`", f"{field.default:.10g}", f"{low} to {high}", field.metadata["about"]]
+
+
+def test_the_table_of_settings_is_that_of_the_code() -> None:
+    numbers = [field for field in dataclasses.fields(Settings) if field.metadata]
+    assert [[cell.strip(" |") for cell in row] for row in table(OPERATIONS, "Settings")] == [setting_row(field) for field in numbers]
+
+
+def test_every_setting_is_explained_and_none_is_named_that_does_not_exist() -> None:
+    known = {f"{PREFIX}{field.name.upper()}" for field in dataclasses.fields(Settings)} | READ_BY_THE_DAG
+    named = {page: set(re.findall(r"(?<![A-Z_])ANOMALY_[A-Z0-9_]+", page.read_text())) for page in [*PAGES, ROOT / ".env.example"]}
+    assert {short(page): names - known for page, names in named.items() if names - known} == {}
+    assert known <= named[OPERATIONS]
+
+
+def test_a_figure_before_the_name_of_a_setting_is_its_default() -> None:
+    defaults = {f"{PREFIX}{field.name.upper()}": field.default for field in dataclasses.fields(Settings)}
+    pattern = r"([0-9.]+)(?: [a-z ]+)? \(`(ANOMALY_[A-Z0-9_]+)`\)"
+    said = [(short(page), name, float(figure)) for page in PAGES for figure, name in re.findall(pattern, page.read_text())]
+    assert len(said) > 20
+    assert [(page, name, figure) for page, name, figure in said if figure != defaults[name]] == []
+
+
+def params_of_the_dag() -> dict[str, Any]:
+    """The DAG's params and their defaults, read and not imported: Airflow takes seconds."""
+    tree = ast.parse((ROOT / "dags" / "anomaly_detection.py").read_text())
+    (found,) = (node.value for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "PARAMS")
+    assert isinstance(found, ast.Dict)
+    names = [ast.literal_eval(key) for key in found.keys if key]
+    return dict(zip(names, [ast.literal_eval(value.args[0]) for value in found.values if isinstance(value, ast.Call)], strict=True))
+
+
+def test_the_table_of_params_is_that_of_the_dag() -> None:
+    words: dict[Any, str] = {None: "none", False: "false", True: "true"}
+    said = {bare(row[0]): bare(row[1]) for row in table(README, "Params")}
+    assert said == {
+        name: str(default) if isinstance(default, float) else words.get(default, str(default))
+        for name, default in params_of_the_dag().items()
+    }
+
+
+def kinds(kind: type[errors.AnomalyError]) -> Iterator[type[errors.AnomalyError]]:
+    """The errors below this one that are raised and stored: those that have no further ones below."""
+    below = kind.__subclasses__()
+    for each in below:
+        yield from kinds(each)
+    if not below or kind is errors.Throttled:
+        yield kind
+
+
+def test_the_table_of_error_codes_has_every_code_and_no_other() -> None:
+    sql = "".join(path.read_text() for path in (ROOT / "include" / "sql").glob("*.sql"))
+    of_sql = set(re.findall(r"then '(\w+)' else r\.last_error_code", sql))
+    assert of_sql == {"worker_lost"}
+    codes = {bare(row[0]) for row in table(README, "When something goes wrong")}
+    assert codes == {kind.code for kind in kinds(errors.AnomalyError)} | of_sql
+
+
+# ── names of files, modules and commands
+
+
+def test_architecture_names_every_module_of_the_package() -> None:
+    package = ROOT / "plugins" / "anomaly"
+    modules = {path.stem for path in package.glob("*.py")} | {path.parent.name for path in package.glob("*/__init__.py")}
+    named = set(re.findall(r"`(\w+)`", "\n".join(" ".join(row) for row in table(ARCHITECTURE, "The rooms"))))
+    assert modules - {"__init__"} == named
+
+
+@pytest.mark.parametrize("page", PAGES, ids=short)
+def test_files_and_commands_that_a_page_names_exist(page: Path) -> None:
+    text = page.read_text()
+    there = {path.name for folder in ("include", "plugins", "dags", "config", "embedded") for path in (ROOT / folder).rglob("*.*")}
+    named = re.findall(r"`(?:[\w./-]*/)?(\w+\.(?:sql|py))`", text)
+    assert [name for name in named if name not in there and name != "0001_….sql"] == []
+    assert [name for name in re.findall(r"(?<![\w/])bin/(\w+)", text) if not (ROOT / "bin" / name).is_file()] == []
+
+
+# ── examples
+
+
+def examples() -> list[tuple[str, str, Given]]:
+    """Each connection that a page shows: its page, its id, and how Airflow reads it."""
+    found = []
+    for page in [*PAGES, ROOT / ".env.example"]:
+        for variable, value in re.findall(r"^(?:# )?(AIRFLOW_CONN_\w+)='(.*)'$", page.read_text(), re.MULTILINE):
+            found.append((short(page), variable.removeprefix("AIRFLOW_CONN_").lower(), read(variable, value)))
+        blocks = re.findall(r"^```json\n(\{\"conn_type\".*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+        found += [(short(page), DETECTOR, read(DETECTOR, block)) for block in blocks]
+    return found
+
+
+@pytest.mark.parametrize(("page", "conn_id", "given"), examples())
+def test_an_example_of_a_connection_is_one_that_the_project_takes(page: str, conn_id: str, given: Given) -> None:
+    if conn_id == DB:
+        assert given.host, page
+        assert given.schema, page
+    elif conn_id == S3:
+        assert set(given.extra) <= {"bucket", "prefix", "region_name", "endpoint_url", "config_kwargs"}, page
+        assert given.extra["bucket"], page
+    elif conn_id == IMAGES:
+        assert ImageRules.from_extra(given.extra, host=given.host).allow_networks, page
+    else:
+        assert conn_id == DETECTOR, page
+        settings, base_url = Settings(), given.host or ""
+        spec = DetectorConnection(base_url=base_url, login=given.login, password=given.password, extra=given.extra)
+        with detectors.session(settings, base_url) as session:
+            assert detectors.from_connection(spec, session, settings).config, page
+
+
+def test_the_report_that_is_shown_has_the_keys_of_a_report() -> None:
+    (shown,) = re.findall(r"^```json\n(.*?)^```$", OPERATIONS.read_text(), re.MULTILINE | re.DOTALL)
+    counted = BatchReport(statuses={}, events={}, timings={}, tallies={}, anomalies=0, reused=0)
+    store: Any = SimpleNamespace(end_batch=lambda _: None, release_batch=lambda _: Freed(), report=lambda _: counted)
+    archive: Any = SimpleNamespace(put_report=lambda *_: "")
+    run = Run(dag_id="anomaly_detection", run_id="r", window=Window())
+    assert set(json.loads(shown)) == set(runs.report(run, store=store, archive=archive))
+
+
+# ── links
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives to a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=short)
+def test_every_link_inside_the_repository_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", page.read_text()))
+    dead = []
+    for link in links:
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        if "://" not in link and not (target.exists() and (not anchor or anchor in anchors(target))):
+            dead.append(link)
+    assert dead == []
