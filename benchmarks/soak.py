@@ -32,8 +32,9 @@ from psycopg.conninfo import make_conninfo
 from rich.console import Console
 
 from anomaly import runs
+from anomaly.record_store import RecordStore
 from anomaly.schema import migrate
-from benchmarks.soak_worker import READ_TIMEOUT_S, a_run, a_store, an_archive
+from benchmarks.soak_worker import READ_TIMEOUT_S, SETTINGS, a_database, a_run, an_archive
 from embedded.postgres import Postgres
 from embedded.s3 import S3
 from tests.parts.http_stub import HttpStub, Reply
@@ -152,7 +153,8 @@ class Soak:
         if not self._count("status in ('pending', 'claimed')"):
             return False
         self.sql.execute("update anomaly.records set not_before = null where status = 'pending'")
-        with a_store(dsn) as store:
+        with a_database(dsn) as database:
+            store = RecordStore(database, SETTINGS)
             chunks = runs.claim(run, store=store, archive=an_archive(given), queue_lease_s=3600, chunks_max=self.workers)
             tasks = [self._start({**given, "run_id": run_id, "map_index": n, "chunk": chunk.to_xcom()}) for n, chunk in enumerate(chunks)]
             while any(task.poll() is None for task in tasks):

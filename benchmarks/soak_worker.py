@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from anomaly.archive import Archive, client_config
 from anomaly.database import Database, checked_pool, connector
 from anomaly.errors import TryEnded
 from anomaly.feed import Feed
+from anomaly.fleet import Fleet
 from anomaly.lease import Keeper
 from anomaly.pipeline import Pipeline
 from anomaly.record_store import RecordStore
@@ -50,7 +51,8 @@ def work(given: dict[str, Any]) -> None:
     chunk, run = Chunk.from_xcom(given["chunk"]), a_run(given["run_id"])
     archive = an_archive(given)
     with ExitStack() as opened:
-        store = opened.enter_context(a_store(given["dsn"]))
+        database = opened.enter_context(a_database(given["dsn"]))
+        store = RecordStore(database, SETTINGS)
         rules = images.ImageRules.from_extra({"allow_networks": ["127.0.0.0/8"]})
         session = opened.enter_context(images.session(SETTINGS, rules))
         spec = detectors.DetectorConnection(
@@ -64,8 +66,9 @@ def work(given: dict[str, Any]) -> None:
             steps = Steps(
                 run=run, holder=holder, images=images.ImageSource(session, SETTINGS, rules), detector=detector, archive=archive, store=store
             )
+            fleet = Fleet(database, detector="soak", holder=f"{run.batch_id}/{holder.map_index}/{number}", quota=detector.quota)
             try:
-                a_pipeline(run, holder, chunk, steps, store, blamed=blamed).drain()
+                a_pipeline(run, holder, chunk, steps=steps, store=store, fleet=fleet, blamed=blamed).drain()
             except TryEnded as exc:
                 log.warning("try %d ended: %s", number, exc)
                 time.sleep(exc.delay_s)
@@ -73,7 +76,7 @@ def work(given: dict[str, Any]) -> None:
                 return
 
 
-def a_pipeline(run: Run, holder: Holder, chunk: Chunk, steps: Steps, store: RecordStore, *, blamed: set[int]) -> Pipeline:
+def a_pipeline(run: Run, holder: Holder, chunk: Chunk, *, steps: Steps, store: RecordStore, fleet: Fleet, blamed: set[int]) -> Pipeline:
     def keeper(on_lost: Callable[[int], None]) -> Keeper:
         renew = partial(store.renew_chunks, run.batch_id, holder=holder, lease_s=SETTINGS.lease_s)
         return Keeper(lease_s=SETTINGS.lease_s, renew=renew, shut_overdue_calls=store.shut_overdue_calls, on_lost=on_lost)
@@ -84,6 +87,7 @@ def a_pipeline(run: Run, holder: Holder, chunk: Chunk, steps: Steps, store: Reco
         feed=Feed(run=run, holder=holder, first=chunk, store=store, lease_s=SETTINGS.lease_s, learn=steps.learn),
         steps=steps,
         store=store,
+        fleet=fleet,
         blamed=blamed,
         keeper=keeper,
         worked=lambda _: None,
@@ -97,12 +101,9 @@ def a_run(run_id: str) -> Run:
 
 
 @contextmanager
-def a_store(dsn: str) -> Iterator[RecordStore]:
-    store = RecordStore(Database(checked_pool(connector(dsn, SETTINGS), SETTINGS)), SETTINGS)
-    try:
-        yield store
-    finally:
-        store.close()
+def a_database(dsn: str) -> Iterator[Database]:
+    with closing(Database(checked_pool(connector(dsn, SETTINGS), SETTINGS))) as database:
+        yield database
 
 
 def an_archive(given: dict[str, Any]) -> Archive:

@@ -1,4 +1,4 @@
-"""Who asks the detector, and when: as many at once as it has slots, again after a failure, and not while it asks for a pause."""
+"""Who asks the detector, and when: as many at once as it can take, again after a failure, and not while it asks for a pause."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from anomaly import backoff
-from anomaly.errors import AnomalyError, ArchiveUnavailable, DatabaseUnavailable, DetectorDown, Retryable, Throttled
+from anomaly.errors import AnomalyError, ArchiveUnavailable, DatabaseUnavailable, DetectorDown, DetectorOverloaded, Retryable, Throttled
+from anomaly.quota import tokens_of
+from anomaly.sharing import Sharing
 from anomaly.stages import Step
 from anomaly.throttle import Breaker, Throttle
 
@@ -16,10 +18,13 @@ if TYPE_CHECKING:
     from random import Random
 
     from anomaly.settings import Settings
+    from anomaly.sharing import Fleet
     from anomaly.stages import Loop
     from anomaly.steps import Work
 
 log = logging.getLogger(__name__)
+
+MOST_JITTER = 1.1
 
 
 class Ends(Protocol):
@@ -46,6 +51,7 @@ class Asking:
         *,
         ask: Callable[[Work], None],
         ends: Ends,
+        fleet: Fleet,
         loop: Loop,
         blamed: set[int],
         last_try: bool,
@@ -58,7 +64,8 @@ class Asking:
         self._settings = settings
         self._rng = rng
         self._clock = clock
-        self._throttle = Throttle(slots=settings.detector_slots, clock=clock)
+        self._throttle = Throttle(slots=settings.detector_slots, quota=fleet.quota, clock=clock)
+        self._sharing = Sharing(fleet=fleet, throttle=self._throttle, loop=loop, held=self._hold, stop=ends.stop, clock=clock)
         self._breaker = Breaker(failures=settings.breaker_failures)
         self._blamed = blamed
         self._last_try = last_try
@@ -84,7 +91,7 @@ class Asking:
 
     def add(self, work: Work) -> None:
         """Ask for this record when its turn comes."""
-        if self.wait_s > self._settings.detector_hold_s:
+        if self.wait_s > MOST_JITTER * self._settings.detector_hold_s:
             self._ends.give_back(work, Throttled("the detector asks for a longer pause than a task waits", retry_after_s=self.wait_s))
         else:
             self._waiting.append(work)
@@ -97,7 +104,12 @@ class Asking:
             if self._ends.goes_on(work):
                 self._step.stage.submit(self._step, work)
             else:
-                self._throttle.release()
+                self._throttle.give_back()
+        self._sharing.go_on(waiting=len(self._waiting))
+
+    def leave(self) -> None:
+        """Leave this task's part of the detector to the others; blocks."""
+        self._sharing.leave()
 
     def clear(self) -> list[Work]:
         """Ask for none of those that wait, and return them."""
@@ -106,13 +118,16 @@ class Asking:
         return waiting
 
     def _answered(self, work: Work, _result: None) -> None:
-        self._throttle.release()
+        answer = work.answer
+        self._throttle.answered(began=work.asked_at, tokens=tokens_of(answer.verdict.usage) if answer else None)
         self._breaker.succeeded()
         self._works_since = max(self._works_since, work.asked_at)
+        if answer and answer.pause_s:
+            self._pause(answer.pause_s)
         self._ends.answered(work)
 
     def _not_answered(self, work: Work, error: BaseException) -> None:
-        self._throttle.release()
+        self._throttle.failed(began=work.asked_at, overloaded=isinstance(error, Throttled | DetectorOverloaded))
         match error:
             case Throttled():
                 self._hold_back(work, error)
@@ -124,17 +139,29 @@ class Asking:
     def _hold_back(self, work: Work, error: Throttled) -> None:
         """A short pause is waited for in here, a long one gives the records back; neither is an attempt."""
         now = self._clock()
-        pause_s = error.retry_after_s * self._rng.uniform(1.0, 1.1)
-        self._throttle.hold(pause_s)
         log.info("detector asks to hold back for %.1f s", error.retry_after_s)
         work.throttled_since = now if work.throttled_since is None else work.throttled_since
-        too_long = now - work.throttled_since >= self._settings.throttle_patience_s
-        if too_long or error.retry_after_s > self._settings.detector_hold_s:
+        if now - work.throttled_since >= self._settings.throttle_patience_s:
             for each in (work, *self.clear()):
                 self._ends.give_back(each, error)
         else:
             self._waiting.appendleft(work)
-            self._loop.call_later(pause_s, lambda: None)  # so that the loop looks around when the pause is over
+        self._pause(error.retry_after_s)
+
+    def _pause(self, pause_s: float) -> None:
+        """The detector wants a pause, which the others hear of."""
+        self._sharing.tell(pause_s)
+        self._hold(pause_s)
+
+    def _hold(self, pause_s: float) -> None:
+        wait_s = pause_s * self._rng.uniform(1.0, MOST_JITTER)
+        self._throttle.hold(wait_s)
+        if pause_s > self._settings.detector_hold_s:
+            error = Throttled("the detector asks for a longer pause than a task waits", retry_after_s=pause_s)
+            for each in self.clear():
+                self._ends.give_back(each, error)
+        else:
+            self._loop.call_later(wait_s, lambda: None)  # so that the loop looks around when the pause is over
 
     def _ask_again(self, work: Work, error: Retryable) -> None:
         work.failures += 1

@@ -37,6 +37,16 @@ def wait_hint_s(headers: Mapping[str, str], *, now: Callable[[], float] = time.t
     return max((reset for reset in resets if reset is not None), default=None)
 
 
+def used_up_s(headers: Mapping[str, str], *, now: Callable[[], float] = time.time) -> float:
+    """Seconds until every rate limit of which nothing remains is reset; 0 where something remains, as `wait_hint_s`."""
+    left = {name.lower(): value for name, value in headers.items() if "ratelimit" in name.lower()}
+    gone = [name for name, value in left.items() if "remaining" in name and value.strip() == "0"]
+    if not gone:
+        return 0.0
+    resets = (parse_wait_s(left.get(name.replace("remaining", "reset"), ""), now=_server_clock(headers) or now) for name in gone)
+    return max((reset for reset in resets if reset is not None), default=0.0)
+
+
 def retry_after_s(headers: Mapping[str, str], *, now: Callable[[], float] = time.time) -> float | None:
     """Seconds that Retry-After asks us to wait, as `wait_hint_s`."""
     asked_ms = _number(headers.get("retry-after-ms", ""))

@@ -51,26 +51,27 @@ def records_dsn() -> str:
 
 
 @contextlib.contextmanager
+def database(settings: Settings) -> Iterator[Database]:
+    """The records database, on a checked pool of PostgresHook's connections; the pool is closed afterwards."""
+    of = connection(DB)
+    of.extra = json.dumps({"connect_timeout": settings.db_connect_timeout_s, **of.extra_dejson})
+    hook = PostgresHook(connection=of, log_sql=False)
+    with contextlib.closing(Database(checked_pool(hook.get_conn, settings))) as opened:
+        yield opened
+
+
+@contextlib.contextmanager
 def record_store(settings: Settings) -> Iterator[RecordStore]:
-    """The gateway to the records, on a checked pool of PostgresHook's connections; the pool is closed afterwards."""
-    with _database(settings) as database:
-        yield RecordStore(database, settings)
+    """The gateway to the records, on such a pool."""
+    with database(settings) as opened:
+        yield RecordStore(opened, settings)
 
 
 @contextlib.contextmanager
 def quarantine(settings: Settings) -> Iterator[Quarantine]:
     """The quarantined records, on such a pool."""
-    with _database(settings) as database:
-        yield Quarantine(database)
-
-
-@contextlib.contextmanager
-def _database(settings: Settings) -> Iterator[Database]:
-    of = connection(DB)
-    of.extra = json.dumps({"connect_timeout": settings.db_connect_timeout_s, **of.extra_dejson})
-    hook = PostgresHook(connection=of, log_sql=False)
-    with contextlib.closing(Database(checked_pool(hook.get_conn, settings))) as database:
-        yield database
+    with database(settings) as opened:
+        yield Quarantine(opened)
 
 
 def bucket(settings: Settings) -> archive.Archive:

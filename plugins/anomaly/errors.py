@@ -13,6 +13,7 @@ AnomalyError                        each has a stable `code`, which is stored an
 ├── Retryable                       this record again, later
 │   ├── ImageUnavailable
 │   ├── DetectorFailed
+│   ├── DetectorOverloaded
 │   ├── DetectorAnswerInvalid
 │   ├── ArchiveUnavailable
 │   ├── DatabaseUnavailable
@@ -108,6 +109,12 @@ class DetectorFailed(Retryable):
     """The detector did not answer, or answered with an error of its own."""
 
     code = "detector_failed"
+
+
+class DetectorOverloaded(Retryable):
+    """The detector has no time for now, and does not say when it will have (503)."""
+
+    code = "detector_overloaded"
 
 
 class DetectorAnswerInvalid(Retryable):

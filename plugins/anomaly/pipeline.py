@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from anomaly.lease import Keeper
     from anomaly.records import Holder, Run
     from anomaly.settings import Settings
+    from anomaly.sharing import Fleet
     from anomaly.steps import Steps, Work
     from anomaly.tally import Tally
 
@@ -69,6 +70,7 @@ class Pipeline:
         feed: Feed,
         steps: Steps,
         store: Store,
+        fleet: Fleet,
         blamed: set[int],
         keeper: Callable[[Callable[[int], None]], Keeper],
         worked: Callable[[Tally], None],
@@ -85,6 +87,7 @@ class Pipeline:
         self._asking = Asking(
             ask=steps.detect,
             ends=self,
+            fleet=fleet,
             loop=self._loop,
             blamed=blamed,
             last_try=holder.last_try,
@@ -123,7 +126,9 @@ class Pipeline:
         self._keep_image = self._step("archive", archiving, steps.archive_image, self._archived)
         self._keep_answer = self._step("archive", archiving, steps.archive_answer, self._answer_kept)
         self._commit = self._step("commit", committing, steps.commit, self._committed)
-        self._reuse = Reuse(find=steps.look_up, read=steps.reuse, reading=archiving, then=self, loop=self._loop, clock=self._clock)
+        self._reuse = Reuse(
+            find=steps.look_up, drop=steps.drop_ask, read=steps.reuse, reading=archiving, then=self, loop=self._loop, clock=self._clock
+        )
         self._endings = Endings(store=self._store, stage=committing, ended=self._close, failed=self.failed)
 
     def _step(self, name: str, stage: Stage, action: Callable[[Work], None], then: Callable[[Work], None]) -> Step:
@@ -156,6 +161,7 @@ class Pipeline:
         finally:
             self._chunks.keeper.close()
             self._loop.close()
+            self._asking.leave()
         self._conclude()
 
     def interrupt(self) -> None:
@@ -241,7 +247,7 @@ class Pipeline:
         self._blocked.discard(work)
         self._unwritten.discard(work)
         if not work.ended:
-            self._reuse.settle(work)
+            self._reuse.settle(work, left=event == "unfinished")
             self._chunks.close(work, event, error)
 
     # ── what follows from a failure

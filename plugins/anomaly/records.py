@@ -163,6 +163,8 @@ class Answer:
     latency_ms: float
     reused: bool = False
     """True when it was read from the archive and not asked for."""
+    pause_s: float = 0.0
+    """Seconds for which the detector wants no further request, because a limit of its is used up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,8 +14,10 @@ from airflow.sdk.observability import stats
 from anomaly import connections, logs, runs
 from anomaly.errors import Misconfigured
 from anomaly.feed import Feed
+from anomaly.fleet import Fleet
 from anomaly.lease import Keeper
 from anomaly.pipeline import Pipeline
+from anomaly.record_store import RecordStore
 from anomaly.records import Choice, Chunk, Holder, Run, Window
 from anomaly.settings import Settings
 from anomaly.signals import told
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Asset, Context
 
-    from anomaly.record_store import RecordStore
+    from anomaly.database import Database
+    from anomaly.quota import Quota
     from anomaly.tally import Tally
 
 BLAMED = "blamed_records"
@@ -50,6 +53,7 @@ def claim() -> list[dict[str, Any]]:
 def process(description: dict[str, Any]) -> None:
     """Work a chunk, and then further ones of the same window until nothing is due."""
     settings, context = _begin()
+    conn_id: str = context["params"]["detector"]
     chunk, run, holder = Chunk.from_xcom(description), run_of(context), holder_of(context)
     if chunk.batch_id != run.batch_id:
         raise Misconfigured(f"chunk {chunk.number} is not of this run")
@@ -58,10 +62,11 @@ def process(description: dict[str, Any]) -> None:
     context["chunk_number"] = chunk.number  # type: ignore[typeddict-unknown-key]  # for map_index_template
     with (
         told() as signals,
-        connections.record_store(settings) as store,
+        connections.database(settings) as database,
         connections.image_source(settings) as source,
-        connections.detector(context["params"]["detector"], settings) as detector,
+        connections.detector(conn_id, settings) as detector,
     ):
+        store = RecordStore(database, settings)
         steps = Steps(run=run, holder=holder, images=source, detector=detector, archive=connections.bucket(settings), store=store)
         pipeline = Pipeline(
             run=run,
@@ -69,6 +74,7 @@ def process(description: dict[str, Any]) -> None:
             feed=Feed(run=run, holder=holder, first=chunk, store=store, lease_s=settings.lease_s, learn=steps.learn),
             steps=steps,
             store=store,
+            fleet=_fleet(run, holder, database, conn_id, detector.quota),
             blamed=blamed,
             keeper=functools.partial(_keeper, run, holder, store, settings),
             worked=lambda tally: runs.optional("no metrics", lambda: _emit_metrics(tally)),
@@ -207,6 +213,10 @@ def _max_map_length() -> int:
     from airflow.configuration import conf  # noqa: PLC0415  # it is not needed where only a connection is
 
     return conf.getint("core", "max_map_length")
+
+
+def _fleet(run: Run, holder: Holder, database: Database, conn_id: str, quota: Quota) -> Fleet:
+    return Fleet(database, detector=conn_id, holder=f"{run.batch_id}/{holder.map_index}/{holder.try_number}", quota=quota)
 
 
 def _keeper(run: Run, holder: Holder, store: RecordStore, settings: Settings, on_lost: Callable[[int], None]) -> Keeper:

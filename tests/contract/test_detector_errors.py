@@ -8,12 +8,14 @@ import requests
 import urllib3.exceptions
 from requests.structures import CaseInsensitiveDict
 
+from anomaly.backoff import used_up_s
 from anomaly.detectors.error_map import from_exception, from_response
 from anomaly.errors import (
     AnomalyError,
     DetectorAnswerInvalid,
     DetectorDenied,
     DetectorFailed,
+    DetectorOverloaded,
     DetectorRefused,
     Misconfigured,
     OutOfCredit,
@@ -32,6 +34,7 @@ def test_every_status_has_an_error() -> None:
         assert type(error) in {
             Throttled,
             DetectorFailed,
+            DetectorOverloaded,
             DetectorAnswerInvalid,
             DetectorRefused,
             DetectorDenied,
@@ -61,7 +64,7 @@ def test_every_status_has_an_error() -> None:
         (429, Throttled),
         (500, DetectorFailed),
         (502, DetectorFailed),
-        (503, DetectorFailed),
+        (503, DetectorOverloaded),
         (504, DetectorFailed),
         (529, Throttled),
     ],
@@ -89,8 +92,8 @@ def test_throttling_says_for_how_long(status: int, headers: dict[str, str], seco
     assert error.retry_after_s == seconds
 
 
-def test_a_503_that_only_reports_its_limits_has_failed() -> None:
-    assert type(mapped(503, x_ratelimit_reset_tokens="6m0s")) is DetectorFailed
+def test_a_503_that_only_reports_its_limits_is_no_pause() -> None:
+    assert type(mapped(503, x_ratelimit_reset_tokens="6m0s")) is DetectorOverloaded
 
 
 @pytest.mark.parametrize(
@@ -135,3 +138,30 @@ def test_every_exception_of_requests_has_an_error(kind: type[Exception]) -> None
 
 def test_exceptions_of_urllib3_are_failures() -> None:
     assert {type(from_exception(kind.__new__(kind), where="d")) for kind in kinds_below(urllib3.exceptions.HTTPError)} == {DetectorFailed}
+
+
+# ── limits that are used up, told with an answer
+
+
+@pytest.mark.parametrize(
+    ("headers", "pause_s"),
+    [
+        ({}, 0.0),
+        ({"x_ratelimit_remaining_requests": "3", "x_ratelimit_reset_requests": "20s"}, 0.0),
+        ({"x_ratelimit_remaining_requests": "0", "x_ratelimit_reset_requests": "20s"}, 20.0),
+        ({"x_ratelimit_remaining_requests": "0", "x_ratelimit_reset_requests": "2s", "x_ratelimit_reset_tokens": "6m0s"}, 2.0),
+        (
+            {
+                "date": "Mon, 02 Mar 2026 10:00:00 GMT",
+                "anthropic_ratelimit_tokens_remaining": "0",
+                "anthropic_ratelimit_tokens_reset": "2026-03-02T10:00:30Z",
+            },
+            30.0,
+        ),
+        ({"ratelimit_remaining": "0"}, 0.0),
+        ({"x_ratelimit_remaining_tokens": "-1", "x_ratelimit_reset_tokens": "0"}, 0.0),
+    ],
+)
+def test_an_answer_says_for_how_long_nothing_remains(headers: dict[str, str], pause_s: float) -> None:
+    named = CaseInsensitiveDict({name.replace("_", "-"): value for name, value in headers.items()})
+    assert used_up_s(named) == pause_s

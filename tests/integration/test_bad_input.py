@@ -19,7 +19,7 @@ from anomaly.lease import Keeper
 from anomaly.pipeline import Pipeline
 from anomaly.records import Chunk, Holder, Run
 from anomaly.steps import Steps
-from tests.parts.pipeline_bench import SETTINGS, FakeArchive, FakeDetector, FakeImages
+from tests.parts.pipeline_bench import SETTINGS, FakeArchive, FakeDetector, FakeFleet, FakeImages
 from tests.parts.records_bench import HOLDER, Bench
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def work(bench: Bench, run: Run, chunk: Chunk, *, images: FakeImages | None = No
         feed=Feed(run=run, holder=HOLDER, first=chunk, store=store, lease_s=60),
         steps=steps,
         store=store,
+        fleet=FakeFleet(),
         blamed=set(),
         keeper=keeper,
         worked=lambda _: None,

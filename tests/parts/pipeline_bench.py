@@ -13,9 +13,11 @@ from anomaly import errors
 from anomaly.feed import Feed
 from anomaly.lease import Keeper
 from anomaly.pipeline import Pipeline
+from anomaly.quota import Demand, Quota, Share
 from anomaly.records import Answer, Archived, BatchId, Chunk, Claim, Holder, Image, Run, Verdict, Window
 from anomaly.settings import Settings
 from anomaly.steps import Steps
+from anomaly.turns import Answered, Turn
 
 if TYPE_CHECKING:
     import threading
@@ -23,11 +25,13 @@ if TYPE_CHECKING:
 
     from anomaly.records import Earlier
     from anomaly.tally import Tally
+    from anomaly.turns import Wanted
 
 BATCH = BatchId(uuid.UUID(int=7))
 RUN = Run(dag_id="d", run_id="r", window=Window())
 SETTINGS = Settings(detector_slots=4, fetch_workers=2, archive_workers=2, commit_workers=2, detector_backoff_s=0.01, grace_s=2.0)
 BOUND_S = 20
+ANSWERED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def claims(ids: Iterable[int], *, chunk: int = 0, **fields: Any) -> tuple[Claim, ...]:
@@ -56,6 +60,10 @@ class FakeStore:
     alone: list[tuple[int, bool]] = field(default_factory=list)
     earlier: dict[str, Earlier] = field(default_factory=dict)
     look_ups: list[list[str]] = field(default_factory=list)
+    turn: Callable[[str, int], Turn] = lambda _image, _before: Turn.OURS
+    """Called with the image and how often nobody had answered for it before."""
+    asks: list[str] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
     parked_s: float | None = None
     released: bool = False
     commit_error: Callable[[Claim], BaseException | None] = lambda _: None
@@ -84,6 +92,21 @@ class FakeStore:
         self.look_ups.append(list(image_sha256s))
         self._fail("find_answers", len(self.look_ups))
         return {sha256: self.earlier[sha256] for sha256 in image_sha256s if sha256 in self.earlier}
+
+    def find_or_ask(self, run: Run, holder: Holder, *, config: str, wanted: Sequence[Wanted]) -> dict[str, Answered | Turn]:  # noqa: ARG002
+        found = self.find_answers(run, config=config, image_sha256s=[each.image_sha256 for each in wanted])
+        gone = {each.image_sha256 for each in wanted if each.gone_at}
+        answered = {sha256: Answered(earlier=earlier, at=ANSWERED_AT) for sha256, earlier in found.items() if sha256 not in gone}
+        return {each.image_sha256: answered.get(each.image_sha256) or self._turn(each.image_sha256) for each in wanted}
+
+    def _turn(self, image_sha256: str) -> Turn:
+        before = self.asks.count(image_sha256)
+        self.asks.append(image_sha256)
+        return self.turn(image_sha256, before)
+
+    def drop_ask(self, run: Run, claim: Claim, *, config: str, image_sha256: str) -> None:  # noqa: ARG002
+        self._fail("drop_ask", claim.record_id)
+        self.dropped.append(image_sha256)
 
     def commit(self, claim: Claim, answer: Answer, archived: Archived, **_: Any) -> None:
         self.commits[claim.record_id] += 1
@@ -210,6 +233,20 @@ class FakeArchive:
 
 
 @dataclass
+class FakeFleet:
+    """Grants what its script says, or all that is asked for."""
+
+    quota: Quota = field(default_factory=Quota)
+    script: Callable[[Demand], Share] = lambda demand: Share(concurrency=demand.wanted, requests=demand.requests)
+    demands: list[Demand] = field(default_factory=list)
+    expires_s: float = 15.0
+
+    def share(self, demand: Demand) -> Share:
+        self.demands.append(demand)
+        return self.script(demand)
+
+
+@dataclass
 class Bench:
     """A pipeline over fakes."""
 
@@ -217,6 +254,7 @@ class Bench:
     images: FakeImages = field(default_factory=FakeImages)
     detector: FakeDetector = field(default_factory=FakeDetector)
     archive: FakeArchive = field(default_factory=FakeArchive)
+    fleet: FakeFleet = field(default_factory=FakeFleet)
     settings: Settings = SETTINGS
     run: Run = RUN
     holder: Holder = field(default_factory=lambda: Holder(map_index=0, try_number=1))
@@ -233,6 +271,7 @@ class Bench:
             feed=Feed(run=self.run, holder=self.holder, first=first, store=self.store, lease_s=60, learn=steps.learn),
             steps=steps,
             store=self.store,
+            fleet=self.fleet,
             blamed=self.blamed,
             keeper=self._keeper,
             worked=worked or self.tallies.append,

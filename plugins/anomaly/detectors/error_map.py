@@ -17,6 +17,7 @@ from anomaly.errors import (
     DetectorAnswerInvalid,
     DetectorDenied,
     DetectorFailed,
+    DetectorOverloaded,
     DetectorRefused,
     Misconfigured,
     OutOfCredit,
@@ -54,6 +55,7 @@ _BY_STATUS: dict[int, type[AnomalyError]] = {
     424: DetectorFailed,
     425: DetectorFailed,
     429: Throttled,
+    503: DetectorOverloaded,
     529: Throttled,
 }
 _BY_HUNDRED: dict[int, type[AnomalyError]] = {

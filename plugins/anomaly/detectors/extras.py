@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from anomaly.errors import Misconfigured
+from anomaly.quota import Quota
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -50,6 +51,25 @@ class Extras:
         if value is not None and value < 0:
             raise wrong("the extra 'price' must not be negative")
         return value
+
+    def quota(self) -> Quota:
+        return Quota(
+            requests_per_minute=self._above_zero("requests_per_minute"),
+            tokens_per_minute=self._above_zero("tokens_per_minute"),
+            concurrency=self._count("concurrency"),
+        )
+
+    def _above_zero(self, name: str) -> float | None:
+        value = self.number(name)
+        if value is not None and value <= 0:
+            raise wrong(f"the extra {name!r} must be above 0")
+        return value
+
+    def _count(self, name: str) -> int | None:
+        value = self._above_zero(name)
+        if value is not None and value != int(value):
+            raise wrong(f"the extra {name!r} must be a whole number")
+        return None if value is None else int(value)
 
     def object(self, name: str, default: Mapping[str, Any] | None = None) -> dict[str, Any]:
         value = self._take(name, dict(default or {}))

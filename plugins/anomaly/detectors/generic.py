@@ -37,14 +37,15 @@ class Generic:
         headers = {**wire.authorization(connection, extras.text("key_header", "Authorization")), **extras.texts("headers")}
         self._reading = _reading(extras, REFERENCE_ANSWER if reference else {"score": "score", "is_anomaly": "is_anomaly"}, connection)
         self.price = extras.price()
+        self.quota = extras.quota()
         extras.finish()
         url = wire.url_of(connection, path)
         self._endpoint = wire.Endpoint(session, settings, url=url, headers=headers)
         self.config = digest(dialect=dialect, url=url, shape=shape, **self._reading.shaping)
 
     def ask(self, image: Image, *, idempotency_key: str) -> Answer:
-        raw, latency_ms = self._endpoint.post(*self._body(image), idempotency_key=idempotency_key)
-        return Answer(raw=raw, verdict=self.read(raw), latency_ms=latency_ms)
+        reply = self._endpoint.post(*self._body(image), idempotency_key=idempotency_key)
+        return Answer(raw=reply.raw, verdict=self.read(reply.raw), latency_ms=reply.latency_ms, pause_s=reply.pause_s)
 
     def read(self, raw: bytes) -> Verdict:
         return self._reading.verdict(parsed(raw))

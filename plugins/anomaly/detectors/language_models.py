@@ -77,13 +77,14 @@ class LanguageModel:
         self._endpoint = wire.Endpoint(session, settings, url=url, headers={**headers, **secret, **extras.texts("headers")})
         self._reading = Reading(_READ, model=request.model, threshold=extras.number("threshold"))
         self.price = extras.price()
+        self.quota = extras.quota()
         extras.finish()
         self._body, self._report = bodies.Template(body), report
         self.config = digest(dialect=dialect, url=url, body=body, **self._reading.shaping)
 
     def ask(self, image: Image, *, idempotency_key: str) -> Answer:
-        raw, latency_ms = self._endpoint.post(*self._body(image), idempotency_key=idempotency_key)
-        return Answer(raw=raw, verdict=self.read(raw), latency_ms=latency_ms)
+        reply = self._endpoint.post(*self._body(image), idempotency_key=idempotency_key)
+        return Answer(raw=reply.raw, verdict=self.read(reply.raw), latency_ms=reply.latency_ms, pause_s=reply.pause_s)
 
     def read(self, raw: bytes) -> Verdict:
         document = parsed(raw)

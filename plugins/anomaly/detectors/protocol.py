@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from anomaly.quota import Quota
     from anomaly.records import Answer, Image, Verdict
 
 
@@ -26,12 +27,17 @@ class Detector(Protocol):
         """What one request costs, where the connection states it; it does not shape an answer."""
         ...
 
+    @property
+    def quota(self) -> Quota:
+        """The limits that the connection states; they do not shape an answer."""
+        ...
+
     def ask(self, image: Image, *, idempotency_key: str) -> Answer:
         """Send exactly one request. Who calls retries.
 
         Raises:
             Throttled: it asks to hold back.
-            DetectorFailed, DetectorAnswerInvalid: the same request may succeed later.
+            DetectorFailed, DetectorOverloaded, DetectorAnswerInvalid: the same request may succeed later.
             DetectorRefused: it will not look at this image.
             DetectorDenied, OutOfCredit, Misconfigured: no request will succeed until a person has changed something.
         """

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import time
 from base64 import b64encode
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 
+from anomaly.backoff import used_up_s
 from anomaly.detectors import error_map
 from anomaly.detectors.extras import wrong
 from anomaly.errors import DetectorAnswerInvalid
@@ -44,6 +45,15 @@ def session(settings: Settings, base_url: str) -> requests.Session:
     return made
 
 
+class Reply(NamedTuple):
+    """An answer as it came."""
+
+    raw: bytes
+    latency_ms: float
+    pause_s: float
+    """Until a rate limit that is used up is reset."""
+
+
 class Endpoint:
     """Where a dialect posts to."""
 
@@ -59,8 +69,8 @@ class Endpoint:
         except (requests.RequestException, UnicodeError) as exc:
             raise wrong(f"its address or one of its headers is not valid ({type(exc).__name__})") from None
 
-    def post(self, body: bytes, content_type: str, *, idempotency_key: str) -> tuple[bytes, float]:
-        """Send one request; return the answer of a 2xx, and the milliseconds it took."""
+    def post(self, body: bytes, content_type: str, *, idempotency_key: str) -> Reply:
+        """Send one request; return what a 2xx has brought."""
         request = self._request.copy()
         request.body = body
         request.headers.update({"Content-Type": content_type, "Content-Length": str(len(body)), "Idempotency-Key": idempotency_key})
@@ -70,7 +80,7 @@ class Endpoint:
                 raw = self._answer(response)
         except (requests.RequestException, HTTPError) as exc:
             raise error_map.from_exception(exc, where=self.where) from exc
-        return raw, (time.monotonic() - began) * 1000
+        return Reply(raw, latency_ms=(time.monotonic() - began) * 1000, pause_s=used_up_s(response.headers))
 
     def _send(self, request: requests.PreparedRequest) -> requests.Response:
         """The adapter sends it: `Session.send` reads a redirect's body to its end, however large, and keeps cookies."""
