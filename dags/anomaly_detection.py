@@ -35,20 +35,20 @@ PARAMS = {
         None, type=["null", "integer"], minimum=1, maximum=100_000_000, title="At most", description="Records. Empty: until nothing is due."
     ),
     "batch_size": Param(
-        1000,
-        type="integer",
+        None,
+        type=["null", "integer"],
         minimum=1,
         maximum=100_000,
         title="First batch",
-        description="Records that the run claims before its tasks start.",
+        description="Records that the run claims before its tasks start. Empty: a chunk for each of ANOMALY_TASKS_MAX tasks.",
     ),
     "chunk_size": Param(
-        250,
-        type="integer",
+        None,
+        type=["null", "integer"],
         minimum=1,
         maximum=10_000,
         title="Chunk",
-        description="Records under one lease; a task works one chunk after another.",
+        description="Records under one lease; a task works one chunk after another. Empty: ten seconds of work at the last rate.",
     ),
     "detector": Param(
         "anomaly_detector",

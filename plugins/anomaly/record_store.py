@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg.types.json import Jsonb
 
+from anomaly.answers import Answers
 from anomaly.backoff import delay_s
 from anomaly.errors import LeaseLost
-from anomaly.records import Backlog, Freed, Preview
-from anomaly.rows import chunk_numbers, claim_of, claim_params, earlier_of, holder_params, report_of, run_params, verdict_params
+from anomaly.records import Freed, Preview
+from anomaly.rows import chunk_numbers, claim_of, claim_params, holder_params, report_of, run_params, verdict_params
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection
     from datetime import datetime
 
     from anomaly.database import Database, Params
     from anomaly.errors import AnomalyError
-    from anomaly.records import Answer, Archived, BatchId, BatchReport, Claim, Earlier, Holder, Origin, Run
+    from anomaly.records import Answer, Archived, BatchId, BatchReport, Claim, Holder, Origin, Run
     from anomaly.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -29,14 +30,14 @@ REQUEUE_SIZE = 1000
 """Records that one statement requeues, so that none is long."""
 
 
-class RecordStore:
+class RecordStore(Answers):
     """All talk with the records database. Safe to use from many threads.
 
     Every method raises DatabaseUnavailable where there was no answer, and Misconfigured where the schema does not fit.
     """
 
     def __init__(self, database: Database, settings: Settings, *, rng: Random | None = None) -> None:
-        self._database = database
+        super().__init__(database)
         self._settings = settings
         self._rng = rng or Random()  # noqa: S311  # it spreads waits, and guards nothing
 
@@ -64,9 +65,10 @@ class RecordStore:
         row = self._database.rows("preview_run", run_params(run))[0]
         return Preview(due={status: row[status] for status in ("pending", "quarantined", "done")}, records_per_s=row["records_per_s"])
 
-    def backlog(self) -> Backlog:
-        """What waits to be claimed right now."""
-        return Backlog(**self._database.rows("backlog", {})[0])
+    def current_time(self) -> datetime:
+        """By the database's clock."""
+        now: datetime = self._database.rows("current_time", {})[0]["now"]
+        return now
 
     # ── claiming
 
@@ -125,11 +127,6 @@ class RecordStore:
         if not rows:
             raise LeaseLost(f"chunk {number} has ended, or someone else holds it")
         return tuple(claim_of(row, batch_id, number) for row in rows if row["id"] is not None)
-
-    def find_answers(self, run: Run, *, config: str, image_sha256s: Sequence[str]) -> dict[str, Earlier]:
-        """What a detector's configuration has said before, by the image's SHA-256; of a fresh run only what it was told itself."""
-        params = {**run_params(run), "config": config, "image_sha256s": image_sha256s}
-        return {row["image_sha256"]: earlier_of(row) for row in self._database.rows("find_answers", params)}
 
     def renew_chunks(self, batch_id: BatchId, numbers: Collection[int], holder: Holder, *, lease_s: float) -> set[int]:
         """Prolong the leases of these chunks of this try; those that are still its own."""

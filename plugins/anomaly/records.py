@@ -73,9 +73,11 @@ class Chunk:
     number: int
     began_at: datetime
     """When the batch began, by the database's clock; fences every later claim of the batch."""
+    size: int = 250
+    """Records of each further chunk that its task claims."""
 
     def to_xcom(self) -> dict[str, Any]:
-        return {"batch": str(self.batch_id), "chunk": self.number, "began_at": self.began_at.isoformat()}
+        return {"batch": str(self.batch_id), "chunk": self.number, "began_at": self.began_at.isoformat(), "size": self.size}
 
     @classmethod
     def from_xcom(cls, value: object) -> Self:
@@ -86,7 +88,8 @@ class Chunk:
         """
         try:
             began_at = datetime.fromisoformat(value["began_at"])  # type: ignore[index]  # a wrong shape is what we catch
-            return cls(batch_id=BatchId(uuid.UUID(value["batch"])), number=int(value["chunk"]), began_at=began_at)  # type: ignore[index]
+            batch_id = BatchId(uuid.UUID(value["batch"]))  # type: ignore[index]
+            return cls(batch_id=batch_id, number=int(value["chunk"]), began_at=began_at, size=int(value["size"]))  # type: ignore[index]
         except (AttributeError, TypeError, KeyError, ValueError) as exc:
             raise Misconfigured(f"this is no chunk description of the claim task: {str(value)[:200]}") from exc
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from anomaly.records import BatchId, BatchReport, Freed, Origin, Preview, Run, Window
+    from anomaly.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ FAILED_EVENTS = frozenset({"deferred", "quarantined", "rescore_failed", "worker_
 class RunStore(Protocol):
     """What the beginning and the end of a run ask of the records database."""
 
+    def current_time(self) -> datetime: ...
     def begin_batch(self, run: Run) -> datetime: ...
     def requeue(self, run: Run, *, began_at: datetime, actor: str) -> int: ...
     def reap_expired_chunks(self) -> int: ...
@@ -57,17 +59,28 @@ def check(window: Window) -> None:
         raise Misconfigured(f"the window ends ({end.isoformat()}) before it starts ({start.isoformat()})")
 
 
+def sized(run: Run, *, chunk_size: int | None, batch_size: int | None, records_per_s: float | None, settings: Settings) -> Run:
+    """The run with the sizes that were asked for, and where none was, with such that Airflow's own cost of a task stays small.
+
+    *records_per_s* is what one mapped task did in the last run.
+    """
+    size = chunk_size or run.chunk_size
+    if chunk_size is None and records_per_s is not None:
+        size = min(settings.chunk_max, max(settings.chunk_min, round(records_per_s * settings.chunk_work_s)))
+    return dataclasses.replace(run, chunk_size=size, batch_size=batch_size or settings.tasks_max * size)
+
+
 def claim(run: Run, *, store: RunStore, archive: RunArchive, queue_lease_s: float, chunks_max: int) -> list[Chunk]:
     """Claim the run's first batch: up to `batch_size` records, in chunks that wait for their workers; none in a dry run.
 
     A second try finds what the first one committed, and claims only what is still missing.
     """
     check(run.window)
-    if run.dry_run:
-        return []
-    began_at = store.begin_batch(run)
+    began_at = store.current_time() if run.dry_run else store.begin_batch(run)
     if run.window.start and run.window.start >= began_at:
         raise Misconfigured(f"the window starts in the future ({run.window.start.isoformat()}): nothing was captured in it yet")
+    if run.dry_run:
+        return []
     if run.select == "failed":
         log.info("records requeued count=%d", store.requeue(run, began_at=began_at, actor=run.requested_by))
     numbers = store.batch_chunks(run.batch_id)
@@ -87,7 +100,7 @@ def claim(run: Run, *, store: RunStore, archive: RunArchive, queue_lease_s: floa
     # Once a cleared run has mapped over fewer chunks than before, Airflow never again starts the tasks that it removed by that. So the
     # list does not shrink: who gets a chunk that is not theirs goes on to the drain.
     numbers += [0] * (store.earlier_tasks(run.batch_id) - len(numbers))
-    return [Chunk(batch_id=run.batch_id, number=number, began_at=began_at) for number in numbers]
+    return [Chunk(batch_id=run.batch_id, number=number, began_at=began_at, size=run.chunk_size) for number in numbers]
 
 
 def preview(run: Run, *, store: RunStore, price: float | None) -> dict[str, Any]:

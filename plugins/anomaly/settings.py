@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PREFIX = "ANOMALY_"
-READ_BY_THE_DAG = frozenset({"ANOMALY_SCHEDULE", "ANOMALY_TIMEZONE"})
+READ_BY_THE_DAG = frozenset({"ANOMALY_SCHEDULE", "ANOMALY_TIMEZONE", "ANOMALY_MAINTENANCE_SCHEDULE"})
 MIB = 1024 * 1024
 
 
@@ -59,6 +59,13 @@ class Settings:
 
     write_patience_s: float = _between(120.0, 0, 3600, "how long a write to the bucket or the database is tried again")
 
+    tasks_max: int = _between(
+        4, 1, 1000, "mapped tasks of a run that sizes its batch itself: as many as workers run at once"
+    )
+    chunk_work_s: float = _between(10.0, 1, 600, "work for one task that such a chunk is to hold, at the rate of the last run")
+    chunk_min: int = _between(25, 1, 10_000, "fewest records of such a chunk")
+    chunk_max: int = _between(500, 1, 10_000, "most records of such a chunk")
+
     lease_s: float = _between(60.0, 10, 3600, "lease of a chunk that is worked; renewed at a third")
     queue_lease_s: float = _between(3600.0, 10, 7 * 86400, "lease of a chunk that waits for a worker")
     attempts_max: int = _between(5, 1, 100, "attempts of a record before it is quarantined")
@@ -68,12 +75,20 @@ class Settings:
     task_backoff_cap_s: float = _between(600.0, 1, 86400, "longest such wait")
     grace_s: float = _between(4.0, 0.1, 60, "what a stopped task may use to end what is in flight")
 
+    retention_log_days: int = _between(
+        0, 0, 36500, "log entries, ended batches and chunks that are older are deleted by upkeep; 0 keeps them"
+    )
+    retention_archive_days: int = _between(
+        0, 0, 36500, "objects of the bucket that no result has used for longer are deleted; 0 keeps them"
+    )
+    alert_due_age_s: float = _between(0.0, 0, 365 * 86400, "upkeep is red when a due record was captured longer ago; 0 is never")
+
     log_file: str = "logs/anomaly_detection.log"
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             _check(field, getattr(self, field.name))
-        for low, high in (("db_pool_min", "db_pool_max"), ("commit_workers", "db_pool_max")):
+        for low, high in (("db_pool_min", "db_pool_max"), ("commit_workers", "db_pool_max"), ("chunk_min", "chunk_max")):
             if getattr(self, low) > getattr(self, high):
                 raise Misconfigured(f"{_variable(low)} must not be larger than {_variable(high)}")
 

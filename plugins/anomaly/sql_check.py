@@ -25,6 +25,7 @@ _CLAIM = "batch_id began_at window_start window_end size max_records map_index t
 _CHOICE = "error_code window_start window_end record_ids"
 _TRY = "batch_id map_index try_number"
 _DEMAND = "wanted in_flight requests unused tokens_each tokens_back hold_s"
+_SWEEP = "days dry_run size"
 _END = "record_id token code error timings claimed_from delay_s"
 _VERDICT = "config detector score threshold is_anomaly label reason regions usage cost reused latency_ms"
 _KEYS = "image_sha256 image_key answer_key heatmap_key dag_id run_id map_index try_number"
@@ -40,6 +41,7 @@ class Contract:
 
 
 CONTRACTS = {
+    "about_server": Contract("", "version connections now"),
     "backlog": Contract("", "due oldest"),
     "batch_chunks": Contract("batch_id", "chunk", ("ended_at is null",)),
     "begin_batch": Contract("batch_id dag_id run_id", "began_at"),
@@ -47,6 +49,13 @@ CONTRACTS = {
     "claim_pending": Contract(_CLAIM, "chunk", ("'pending'", "'claimed'", "token + 1", "skip locked", "for update")),
     "commit_verdict": Contract(f"record_id token timings {_VERDICT} {_KEYS}", "id", ("'claimed'", "'done'", "from held")),
     "current_time": Contract("", "now"),
+    "delete_batches": Contract(f"{_SWEEP} after_batch", "after_batch found deleted", ("began_at is null", "for update", "dry_run")),
+    "delete_chunks": Contract(
+        f"{_SWEEP} after_batch after_chunk", "after_batch after_chunk found deleted", ("began_at is null", "ended_at is null", "'claimed'")
+    ),
+    "delete_log_entries": Contract(
+        f"{_SWEEP} after_id", "after_id found deleted", ("'claimed'", "began_at is not null", "ended_at is null")
+    ),
     "drop_ask": Contract("image_sha256 config scope record_id token", "record_id"),
     "earlier_tasks": Contract("batch_id", "tasks"),
     "end_batch": Contract("batch_id", "batch_id"),
@@ -60,6 +69,8 @@ CONTRACTS = {
     ),
     "how_it_ended": Contract("record_id token claimed_from", "status"),
     "mark_alone": Contract(f"{_TRY} chunk record_id", "chunk", ("ended_at is null",)),
+    "named_keys": Contract("after_sha256 before days size", "image_sha256 config image_key answer_key heatmap_key record_id"),
+    "oldest_due": Contract("", "since age_s record_id"),
     "open_chunk": Contract(
         f"{_TRY} chunk lease_s",
         "claimed_from id image_url token attempts lost image_sha256",
@@ -80,15 +91,23 @@ CONTRACTS = {
         f"{_DEMAND} detector holder expires_s most requests_per_s tokens_per_s burst_s",
         "concurrency requests hold_s",
     ),
+    "table_health": Contract("", "name live dead size_bytes vacuumed_at analysed_at"),
+    "task_rate": Contract("", "records_per_s"),
     "unfinished_chunks": Contract("batch_id map_index", "chunk", ("ended_at is null",)),
+    "unnamed_keys": Contract("keys image_sha256s days", "key"),
     "was_committed": Contract("record_id token", "token"),
 }
 
 SAMPLES: dict[str, Any] = {
     "actor": "",
+    "after_batch": UUID(int=0),
+    "after_chunk": -1,
+    "after_id": -1,
+    "after_sha256": "",
     "answer_key": "",
     "attempts_max": 5,
     "batch_id": UUID(int=0),
+    "before": _NEVER,
     "began_at": _NEVER,
     "burst_s": 1.0,
     "chunk": -1,
@@ -99,8 +118,10 @@ SAMPLES: dict[str, Any] = {
     "config": "",
     "cost": Decimal(0),
     "dag_id": "",
+    "days": 1,
     "delay_s": 1.0,
     "detector": "",
+    "dry_run": True,
     "error": "",
     "error_code": None,
     "expires_s": 1.0,
@@ -114,6 +135,7 @@ SAMPLES: dict[str, Any] = {
     "image_sha256s": [],
     "in_flight": 0,
     "is_anomaly": False,
+    "keys": [],
     "label": None,
     "latency_ms": 1.0,
     "lease_s": 1.0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 from datetime import datetime
@@ -16,6 +17,7 @@ from anomaly.errors import Misconfigured
 from anomaly.feed import Feed
 from anomaly.fleet import Fleet
 from anomaly.lease import Keeper
+from anomaly.measured import Measured
 from anomaly.pipeline import Pipeline
 from anomaly.record_store import RecordStore
 from anomaly.records import Choice, Chunk, Holder, Run, Window
@@ -44,8 +46,9 @@ def claim() -> list[dict[str, Any]]:
     with (
         connections.image_source(settings),
         connections.detector(context["params"]["detector"], settings),
-        connections.record_store(settings) as store,
+        connections.database(settings) as database,
     ):
+        run, store = _sized(run, context, database, settings), RecordStore(database, settings)
         claimed = runs.claim(run, store=store, archive=archive, queue_lease_s=settings.queue_lease_s, chunks_max=_max_map_length())
     return [chunk.to_xcom() for chunk in claimed]
 
@@ -57,6 +60,7 @@ def process(description: dict[str, Any]) -> None:
     chunk, run, holder = Chunk.from_xcom(description), run_of(context), holder_of(context)
     if chunk.batch_id != run.batch_id:
         raise Misconfigured(f"chunk {chunk.number} is not of this run")
+    run = dataclasses.replace(run, chunk_size=chunk.size)
     memory: Any = context["task_state_store"]
     blamed = set(memory.get(BLAMED, []))
     context["chunk_number"] = chunk.number  # type: ignore[typeddict-unknown-key]  # for map_index_template
@@ -97,7 +101,8 @@ def report(results: Asset) -> None:
     states = ti.get_task_states(dag_id=run.dag_id, task_ids=["claim", "process"], run_ids=[run.run_id]).get(run.run_id, {})
     failed = sorted(name for name, state in states.items() if state in {"failed", "upstream_failed"})
     price = _price(context["params"]["detector"], settings) if run.dry_run else None
-    with connections.record_store(settings) as store:
+    with connections.database(settings) as database:
+        run, store = _sized(run, context, database, settings), RecordStore(database, settings)
         body = runs.report(run, store=store, archive=connections.bucket(settings), price=price)
     extra: dict[str, Any] = {name: body[name] for name in ("run_id", "statuses", "events", "anomalies") if name in body}
     runs.optional("no event on the results asset", lambda: _emit_event(context, results, extra))
@@ -159,8 +164,6 @@ def run_of(context: Context) -> Run:
         run_id=dag_run.run_id,
         window=_window(context),
         select=params["select"],
-        batch_size=params["batch_size"],
-        chunk_size=params["chunk_size"],
         max_records=params["max_records"],
         fresh=params["fresh"],
         max_failure_rate=params["max_failure_rate"],
@@ -169,6 +172,12 @@ def run_of(context: Context) -> Run:
     )
     runs.check(run.window)
     return run
+
+
+def _sized(run: Run, context: Context, database: Database, settings: Settings) -> Run:
+    params = context["params"]
+    rate = Measured(database).records_per_s() if params["chunk_size"] is None else None
+    return runs.sized(run, chunk_size=params["chunk_size"], batch_size=params["batch_size"], records_per_s=rate, settings=settings)
 
 
 def _actor(context: Context) -> str:

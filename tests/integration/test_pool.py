@@ -17,6 +17,7 @@ from sqlalchemy import exc as sqlalchemy_errors
 from anomaly.database import checked_pool, connector
 from anomaly.database_errors import FOREIGN, translated
 from anomaly.errors import AnomalyError, DatabaseUnavailable, DetectorAnswerInvalid, Misconfigured
+from anomaly.measured import Measured
 from anomaly.settings import Settings
 from tests.parts.records_bench import HOLDER, Bench
 
@@ -61,7 +62,7 @@ def test_the_pool_never_opens_an_eleventh_connection(database: str) -> None:
         assert len(pids(bench)) == 10
         for proxy in held:
             proxy.close()
-        assert bench.store.backlog().due == 0
+        assert Measured(bench.database).backlog().due == 0
 
 
 def bench_time(bench: Bench) -> Any:
@@ -103,7 +104,7 @@ def test_connections_that_the_server_closed_are_replaced_before_anyone_notices(b
     dead = pids(bench)
     bench.rows("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'anomaly' and datname = current_database()")
     bench.until(lambda: pids(bench) == [])
-    assert bench.store.backlog().due == 0
+    assert Measured(bench.database).backlog().due == 0
     assert bench.waits == []
     assert not set(dead) & set(pids(bench))
 
@@ -128,7 +129,7 @@ def test_an_idle_connection_that_died_in_silence_is_replaced(bench: Bench) -> No
     with socket.socket(fileno=dead.fileno()) as line:
         line.shutdown(socket.SHUT_WR)
         line.detach()
-    assert bench.store.backlog().due == 0
+    assert Measured(bench.database).backlog().due == 0
     assert bench.waits == []
 
 
@@ -191,7 +192,7 @@ def test_repeats_end_and_wait_longer_each_time(bench: Bench, postgres: Postgres)
         admin.execute(SQL("alter database {} allow_connections false").format(Identifier(bench.sql.info.dbname)))
     bench.rows("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'anomaly' and datname = current_database()")
     with pytest.raises(DatabaseUnavailable, match="not currently accepting connections"):
-        bench.store.backlog()
+        Measured(bench.database).backlog()
     assert bench.waits == [0.1, 0.2]
 
 

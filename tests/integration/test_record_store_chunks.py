@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from anomaly.errors import DetectorFailed, LeaseLost
+from anomaly.measured import Measured
 from anomaly.records import Backlog, Freed, Holder
 from anomaly.sql_check import SAMPLES
 from anomaly.statements import shipped
@@ -424,8 +425,8 @@ def test_the_report_of_a_batch_without_records_is_empty(bench: Bench) -> None:
 def test_the_backlog_is_what_is_due_now(bench: Bench) -> None:
     bench.add(3)
     bench.do("update anomaly.records set not_before = now() + interval '1 hour' where id = 1")
-    assert bench.store.backlog().due == 2
+    assert Measured(bench.database).backlog().due == 2
     bench.do("delete from anomaly.records")
-    assert bench.store.backlog() == Backlog(due=0, oldest=None)
+    assert Measured(bench.database).backlog() == Backlog(due=0, oldest=None)
     bench.add(1)
-    assert bench.store.backlog() == Backlog(due=1, oldest=START)
+    assert Measured(bench.database).backlog() == Backlog(due=1, oldest=START)

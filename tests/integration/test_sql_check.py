@@ -12,6 +12,7 @@ import pytest
 
 from anomaly.__main__ import main
 from anomaly.errors import DetectorFailed, Throttled
+from anomaly.measured import Measured
 from anomaly.sql_check import CONTRACTS
 from anomaly.statements import FOLDER, Statements
 from tests.parts.records_bench import HOLDER, Bench
@@ -146,7 +147,7 @@ def work_through(bench: Bench) -> None:
     assert shop(bench) == {"done": 1, "pending": 4, "quarantined": 1}
     run, began_at = bench.began(bench.run("later"))
     assert bench.store.requeue(run, began_at=began_at, actor="ann") == 1
-    assert bench.store.backlog().due == 3
+    assert Measured(bench.database).backlog().due == 3
     number = bench.claim(run, origin="done")
     assert [claim.record_id for claim in bench.open(number, run=run)] == [committed.record_id]
     bench.store.release_chunks(run, HOLDER)

@@ -11,6 +11,7 @@ import pytest
 from anomaly import runs
 from anomaly.errors import ArchiveUnavailable, DatabaseUnavailable, FailureRateExceeded, Misconfigured, RunStopped
 from anomaly.records import BatchReport, Freed, Preview, Run, Window
+from anomaly.settings import Settings
 
 if TYPE_CHECKING:
     from anomaly.records import BatchId
@@ -30,6 +31,10 @@ class Rows:
     chunks: list[int] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     claimed: int = 0
+
+    def current_time(self) -> datetime:
+        self.asked.append("the time")
+        return BEGAN
 
     def begin_batch(self, run: Run) -> datetime:
         self.asked.append(f"begin {run.run_id}")
@@ -108,6 +113,31 @@ def test_a_claim_takes_no_more_than_the_run_may_work_at_all() -> None:
     assert rows.claimed == 3
 
 
+@pytest.mark.parametrize(
+    ("asked", "records_per_s", "sizes"),
+    [
+        ({"chunk_size": 7, "batch_size": 70}, 100.0, (7, 70)),
+        ({"chunk_size": 7, "batch_size": None}, 100.0, (7, 28)),
+        ({"chunk_size": None, "batch_size": None}, 20.0, (200, 800)),
+        ({"chunk_size": None, "batch_size": 500}, 20.0, (200, 500)),
+        ({"chunk_size": None, "batch_size": None}, 0.5, (25, 100)),
+        ({"chunk_size": None, "batch_size": None}, 1000.0, (500, 2000)),
+        ({"chunk_size": None, "batch_size": None}, None, (250, 1000)),
+    ],
+)
+def test_sizes_that_were_not_asked_for_follow_the_rate_within_the_settings_bounds(
+    asked: dict[str, int | None], records_per_s: float | None, sizes: tuple[int, int]
+) -> None:
+    run = Run(dag_id="d", run_id="r", window=Window())
+    run = runs.sized(run, **asked, records_per_s=records_per_s, settings=Settings())  # type: ignore[arg-type]  # two of them
+    assert (run.chunk_size, run.batch_size) == sizes
+
+
+def test_further_chunks_are_of_the_first_ones_size() -> None:
+    chunks = runs.claim(RUN, store=Rows(due=100), archive=Bucket(), queue_lease_s=3600, chunks_max=1000)
+    assert {chunk.size for chunk in chunks} == {RUN.chunk_size}
+
+
 def test_requeuing_says_who_asked_for_it() -> None:
     rows = Rows(due=0)
     claimed(replace(RUN, select="failed", requested_by="ann"), rows)
@@ -122,6 +152,23 @@ def test_a_window_that_cannot_be_meant_is_refused_and_nothing_is_claimed(window:
     with pytest.raises(Misconfigured, match="the window"):
         claimed(replace(RUN, window=window), rows)
     assert rows.claimed == 0
+
+
+@pytest.mark.parametrize("start", [BEGAN, BEGAN + timedelta(days=1)])
+def test_a_dry_run_of_a_window_in_the_future_is_refused_in_the_same_words_and_begins_no_batch(start: datetime) -> None:
+    rows, run, said = Rows(due=100), replace(RUN, window=Window(start=start)), set()
+    for dry_run in (False, True):
+        with pytest.raises(Misconfigured, match="the window starts in the future") as refused:
+            claimed(replace(run, dry_run=dry_run), rows)
+        said.add(str(refused.value))
+    assert len(said) == 1
+    assert rows.asked == ["begin r", "the time"]
+
+
+def test_a_dry_run_of_a_window_that_has_begun_claims_nothing() -> None:
+    rows = Rows(due=100)
+    assert claimed(replace(RUN, window=Window(start=BEGAN - timedelta(days=1)), dry_run=True), rows) == []
+    assert (rows.claimed, rows.asked) == (0, ["the time"])
 
 
 def test_a_report_closes_the_batch_before_it_frees_and_frees_before_it_counts() -> None:

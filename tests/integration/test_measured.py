@@ -1,0 +1,59 @@
+"""What the database knows of rate and backlog."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from anomaly.measured import Measured
+from tests.parts.records_bench import Bench
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def bench(database: str) -> Iterator[Bench]:
+    with Bench(database) as bench:
+        yield bench
+
+
+def ran(bench: Bench, name: str, *chunks: tuple[int, int, int, int], claimed: int = 100, over: bool = True) -> None:
+    """A run whose chunks were worked by (map index, seconds from, seconds to, records)."""
+    batch = bench.run(name).batch_id
+    bench.sql.execute(
+        "insert into anomaly.batches (batch_id, dag_id, run_id, began_at, claimed) values (%s, 'd', %s, %s, %s)",
+        [batch, name, None if over else "2026-01-01", claimed],
+    )
+    for number, (map_index, opened_s, ended_s, records) in enumerate(chunks):
+        bench.sql.execute(
+            """insert into anomaly.chunks (batch_id, chunk, map_index, claimed_from, leased_until, opened_at, ended_at, tally)
+               values (%s, %s, %s, 'pending', now(), to_timestamp(%s), to_timestamp(%s), jsonb_build_object('ended', %s::jsonb))""",
+            [batch, number, map_index, opened_s, ended_s, f'{{"committed": {records - 1}, "quarantined": 1}}'],
+        )
+
+
+def rate(bench: Bench) -> Any:
+    return Measured(bench.database).records_per_s()
+
+
+def test_before_the_first_run_there_is_no_rate(bench: Bench) -> None:
+    assert rate(bench) is None
+
+
+def test_the_rate_is_that_of_one_task_whose_chunks_overlap(bench: Bench) -> None:
+    ran(bench, "r", (0, 0, 10, 100), (0, 8, 20, 100), (1, 0, 20, 200))
+    assert rate(bench) == pytest.approx(10.0)
+
+
+def test_runs_that_are_not_over_or_had_next_to_nothing_are_not_counted(bench: Bench) -> None:
+    ran(bench, "old", (0, 0, 10, 100))
+    ran(bench, "small", (0, 0, 10, 3), claimed=3)
+    ran(bench, "running", (0, 0, 10, 500), over=False)
+    assert rate(bench) == pytest.approx(10.0)
+
+
+def test_a_run_none_of_whose_chunks_was_worked_to_its_end_has_no_rate(bench: Bench) -> None:
+    ran(bench, "r")
+    assert rate(bench) is None
