@@ -73,7 +73,17 @@ class Bench:
 
     # ── one run
 
-    def prepare(self, *, contestant: str, records: int, slots: int, latency_ms: float, round_trip_ms: float = 0.0, tasks: int = 1) -> Job:
+    def prepare(
+        self,
+        *,
+        contestant: str,
+        records: int,
+        slots: int,
+        latency_ms: float,
+        round_trip_ms: float = 0.0,
+        tasks: int = 1,
+        requests_per_minute: float | None = None,
+    ) -> Job:
         """A fresh database with so many records, and counters at zero."""
         self._runs += 1
         database = f"bench_{self._runs}"
@@ -89,6 +99,7 @@ class Bench:
             records=records,
             slots=slots,
             tasks=tasks,
+            requests_per_minute=requests_per_minute,
             log_file=str(self.folder / f"{contestant}.log"),
             folder=str(self.folder),
         )
@@ -97,6 +108,7 @@ class Bench:
             connection.execute("vacuum analyze anomaly.records")
             connection.execute("checkpoint")
         order = {"slots": slots, "latency_ms": latency_ms, "round_trip_ms": round_trip_ms, "postgres_port": self.postgres.port}
+        order["requests_per_minute"] = requests_per_minute or 0.0
         self._control.post(self.url("control"), json=order, timeout=CONTROL_S).raise_for_status()
         return job
 

@@ -16,11 +16,12 @@ def variables(job: Job) -> dict[str, str]:
     """The environment that leads our tasks to the bench."""
     s3 = {"bucket": job.bucket, "endpoint_url": job.s3_url, "region_name": "us-east-1"}
     detector = urlsplit(job.detector_url)
+    extra = {"dialect": "reference", **({"requests_per_minute": job.requests_per_minute} if job.requests_per_minute else {})}
     return {
         "AIRFLOW_CONN_ANOMALY_DB": job.dsn,
         "AIRFLOW_CONN_ANOMALY_S3": json.dumps({"conn_type": "aws", "login": "bench", "password": "bench", "extra": s3}),
         "AIRFLOW_CONN_ANOMALY_DETECTOR": json.dumps(
-            {"conn_type": "http", "schema": "http", "host": detector.hostname, "port": detector.port, "extra": {"dialect": "reference"}}
+            {"conn_type": "http", "schema": "http", "host": detector.hostname, "port": detector.port, "extra": extra}
         ),
         "AIRFLOW_CONN_ANOMALY_IMAGES": json.dumps({"conn_type": "http", "extra": {"allow_networks": ["127.0.0.0/8"]}}),
         "ANOMALY_DETECTOR_SLOTS": str(job.slots // job.tasks),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import resource
 import sys
 import time
 
@@ -12,21 +11,18 @@ from benchmarks.job import Effort, Job, peak_rss_mb
 
 def main() -> None:
     job = Job.from_json(sys.stdin.read())
-    work = importlib.import_module(f"benchmarks.contestants.{job.contestant}").work
-    began, processor_s = time.monotonic(), _processor_s()
-    more = work(job) or {}
+    contestant = importlib.import_module(f"benchmarks.contestants.{job.contestant}")
+    if ready := getattr(contestant, "ready", None):
+        ready(job)
+    began, processor_s = time.monotonic(), time.process_time()
+    more = contestant.work(job) or {}
     effort = Effort(
         wall_s=time.monotonic() - began,
-        processor_s=_processor_s() - processor_s,
+        processor_s=time.process_time() - processor_s + sum(more.pop("processor_s", [])),
         rss_mb=max(peak_rss_mb(), *more.pop("rss_mb", []), 0.0),
         more=more,
     )
     sys.stdout.write(effort.to_json() + "\n")
-
-
-def _processor_s() -> float:
-    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,8 @@ class Job:
     slots: int
     tasks: int = 1
     """Processes among which the slots are split."""
+    requests_per_minute: float | None = None
+    """What the detector grants, and its connection states."""
     log_file: str = "/dev/null"
     folder: str = ""
     """Scratch."""

@@ -1,6 +1,7 @@
 """One process for all that the contestants talk to but Postgres itself; it says its ports, then obeys on its control port.
 
-GET / answers what was counted, POST / takes {"slots", "latency_ms", "round_trip_ms", "postgres_port"} and counts from zero.
+GET / answers what was counted; POST / takes {"slots", "latency_ms", "round_trip_ms", "requests_per_minute", "postgres_port"} and counts
+from zero.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class Control(Counted):
         self._line.port = order["postgres_port"]
         self._lag.round_trip_s = order["round_trip_ms"] / 1000
         self._detector.slots, self._detector.latency_s = order["slots"], order["latency_ms"] / 1000
+        self._detector.requests_per_minute = order["requests_per_minute"]
         for service in self._services.values():
             service.reset()
 

@@ -51,11 +51,14 @@ class ImageHost(Counted):
 
 
 class Detector(Counted):
-    """POST an image: it holds one of the slots for the latency, and waits for one first in first out."""
+    """POST an image: it holds one of the slots for the latency, and waits for one first in first out.
+
+    With a quota, requests beyond it are answered 429: it is a bucket that holds a second's worth.
+    """
 
     def __init__(self, loop: AbstractEventLoop) -> None:
         self._loop = loop
-        self.slots, self.latency_s = 1, 0.2
+        self.slots, self.latency_s, self.requests_per_minute = 1, 0.2, 0.0
         super().__init__()
 
     def reset(self) -> None:
@@ -66,11 +69,13 @@ class Detector(Counted):
         self._in_flight_max = 0
         self._first_at = self._last_at = 0.0
         self._busy_s = 0.0
+        self._throttled = 0
+        self._granted, self._granted_at = 0.0, float("-inf")
 
     def stats(self) -> dict[str, Any]:
         wall_s = self._last_at - self._first_at
         used = self._busy_s / (self.slots * wall_s) if wall_s else 0.0
-        return super().stats() | {"utilisation": used, "in_flight_max": self._in_flight_max, "wall_s": wall_s}
+        return super().stats() | {"utilisation": used, "in_flight_max": self._in_flight_max, "wall_s": wall_s, "throttled": self._throttled}
 
     def begun(self, request: Request) -> None:
         super().begun(request)
@@ -81,8 +86,21 @@ class Detector(Counted):
     def gone(self, request: Request) -> None:
         self._in_flight.discard(request)
 
+    def _grants(self) -> bool:
+        per_s, now = self.requests_per_minute / 60, self._loop.time()
+        self._granted = min(per_s, self._granted + per_s * (now - self._granted_at))
+        self._granted_at = now
+        if self._granted < 1:
+            return False
+        self._granted -= 1
+        return True
+
     def complete(self, request: Request, respond: Respond) -> None:
-        if self._busy < self.slots:
+        if self.requests_per_minute and not self._grants():
+            self._throttled += 1
+            self.gone(request)
+            respond(429, [b'{"error": {"code": "rate_limit_exceeded"}}'])
+        elif self._busy < self.slots:
             self._start(request, respond)
         else:
             self._waiting.append((request, respond))

@@ -14,7 +14,7 @@ EXPIRES_S = 15.0
 """After which the part of a task that was not heard of goes to the others."""
 FILL = 0.98
 """Of what is stated, so that the second's worth that a bucket holds never leads over it within a minute."""
-BURST_S = 1.2
+BURST_S = 1.0
 
 
 class Fleet:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from benchmarks import ablation, run
+from benchmarks import ablation, quota, run
 from benchmarks.bench import Bench, Wrong
 from benchmarks.bench import work as child
 from benchmarks.measuring import measure
@@ -112,3 +112,10 @@ def test_what_was_put_into_the_bucket_first_stays(bench: Bench) -> None:
         client.put_object(Bucket="bench", Key="images/a", Body=b"second", IfNoneMatch="*")
     assert client.get_object(Bucket="bench", Key="images/a")["Body"].read() == b"first"
     client.close()
+
+
+def test_tasks_under_a_quota_stay_within_it_and_count_no_attempt(bench: Bench) -> None:
+    found = quota.measured(bench, records=40, tasks=2, requests_per_minute=600)
+    assert found["took_s"] >= 40 / 10 - 2.5, "a second's worth is granted at once, and another before it is over"
+    assert found["requests"] == 40 + found["answered_429"]
+    assert (found["attempts_too_many"], found["given_back"]) == (0, 0)
