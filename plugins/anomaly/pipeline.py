@@ -161,8 +161,10 @@ class Pipeline:
         finally:
             self._chunks.keeper.close()
             self._loop.close()
+        try:
+            self._conclude()
+        finally:
             self._asking.leave()
-        self._conclude()
 
     def interrupt(self) -> None:
         """Ask to end soon; for any thread and for signal handlers."""

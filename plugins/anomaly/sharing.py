@@ -86,6 +86,8 @@ class Sharing:
 
     def leave(self) -> None:
         """Give the part back, by the caller's own thread; where that fails it expires."""
+        if not self._fleet.quota.stated:
+            return
         try:
             self._fleet.share(Demand(unused=self._throttle.demand(waiting=0, hold_s=0.0).unused))
         except AnomalyError as exc:

@@ -19,7 +19,7 @@ LONG_S = 3600.0
 
 
 def test_a_task_asks_for_a_part_at_once_and_leaves_it_at_its_end() -> None:
-    bench = Bench(FakeStore([claims(range(20))]))
+    bench = Bench(FakeStore([claims(range(20))]), fleet=FakeFleet(Quota(concurrency=4)))
     bench.drain()
     first, *_, last = bench.fleet.demands
     assert first.wanted == SETTINGS.detector_slots
