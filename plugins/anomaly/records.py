@@ -15,6 +15,8 @@ Select = Literal["pending", "failed", "all"]
 Origin = Literal["pending", "done"]
 """The status that a claimed record came from, and gets back when it is freed."""
 
+CHUNK_SIZE = 250
+"""Where nobody asked for a size, and nothing was measured yet."""
 FIRST_TOKEN = 2
 """Claiming and opening add one each."""
 _BATCH_NAMESPACE = uuid.UUID("6f0b8d0e-6a54-4c61-9c1b-0d4f6a1f2a77")
@@ -42,7 +44,7 @@ class Run:
     window: Window
     select: Select = "pending"
     batch_size: int = 1000
-    chunk_size: int = 250
+    chunk_size: int = CHUNK_SIZE
     max_records: int | None = None
     fresh: bool = False
     max_failure_rate: float = 1.0
@@ -73,7 +75,7 @@ class Chunk:
     number: int
     began_at: datetime
     """When the batch began, by the database's clock; fences every later claim of the batch."""
-    size: int = 250
+    size: int = CHUNK_SIZE
     """Records of each further chunk that its task claims."""
 
     def to_xcom(self) -> dict[str, Any]:
@@ -89,7 +91,8 @@ class Chunk:
         try:
             began_at = datetime.fromisoformat(value["began_at"])  # type: ignore[index]  # a wrong shape is what we catch
             batch_id = BatchId(uuid.UUID(value["batch"]))  # type: ignore[index]
-            return cls(batch_id=batch_id, number=int(value["chunk"]), began_at=began_at, size=int(value["size"]))  # type: ignore[index]
+            size = int(value.get("size", CHUNK_SIZE))  # type: ignore[attr-defined]  # a claim of an older version says none
+            return cls(batch_id=batch_id, number=int(value["chunk"]), began_at=began_at, size=size)  # type: ignore[index]
         except (AttributeError, TypeError, KeyError, ValueError) as exc:
             raise Misconfigured(f"this is no chunk description of the claim task: {str(value)[:200]}") from exc
 

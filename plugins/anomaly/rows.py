@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 from psycopg.types.json import Jsonb
 
 from anomaly.records import BatchReport, Claim, Earlier, Spread, regions_json
+from anomaly.turns import Answered, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anomaly.records import Answer, Archived, BatchId, Holder, Run
+    from anomaly.turns import Wanted
 
 
 def run_params(run: Run) -> dict[str, Any]:
@@ -55,6 +57,26 @@ def claim_of(row: dict[str, Any], batch_id: BatchId, number: int) -> Claim:
 
 def earlier_of(row: dict[str, Any]) -> Earlier:
     return Earlier(answer_key=row["answer_key"], heatmap_key=row["heatmap_key"])
+
+
+def wanted_params(wanted: Sequence[Wanted]) -> dict[str, Any]:
+    return {
+        "image_sha256s": [each.image_sha256 for each in wanted],
+        "record_ids": [each.claim.record_id for each in wanted],
+        "tokens": [each.claim.token for each in wanted],
+        "chunk_numbers": [each.claim.chunk for each in wanted],
+        "gone_ats": [each.gone_at for each in wanted],
+    }
+
+
+def answered_of(row: dict[str, Any]) -> Answered:
+    return Answered(earlier=earlier_of(row), at=row["created_at"])
+
+
+def turn_of(row: dict[str, Any]) -> Turn:
+    if not row["ours"]:
+        return Turn.THEIRS
+    return Turn.TAKEN_OVER if row["taken_over"] else Turn.OURS
 
 
 def verdict_params(answer: Answer, archived: Archived) -> dict[str, Any]:

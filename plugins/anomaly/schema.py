@@ -69,8 +69,21 @@ def check(connection: psycopg.Connection[Any]) -> None:
     Raises:
         Misconfigured: one is missing, or all of them are.
     """
-    with translating():
-        rows = connection.execute("select migration_id from anomaly._yoyo_migrations").fetchall()
-    missing = {path.stem for path in MIGRATIONS.glob("*.sql")} - {row[0] for row in rows}
+    missing = shipped() - applied(connection)
     if missing:
         raise Misconfigured(f"the records database lacks {', '.join(sorted(missing))}: run bin/anomaly migrate")
+
+
+def shipped() -> set[str]:
+    """The migrations that this version knows."""
+    return {path.stem for path in MIGRATIONS.glob("*.sql")}
+
+
+def applied(connection: psycopg.Connection[Any]) -> set[str]:
+    """The migrations that the database has seen, whichever version brought them.
+
+    Raises:
+        Misconfigured: it has seen none.
+    """
+    with translating():
+        return {row[0] for row in connection.execute("select migration_id from anomaly._yoyo_migrations").fetchall()}

@@ -65,7 +65,7 @@ CONTRACTS = {
     "find_or_ask": Contract(
         f"{_TRY} config fresh dag_id run_id scope image_sha256s record_ids tokens chunk_numbers gone_ats",
         "image_sha256 answer_key heatmap_key created_at ours taken_over",
-        ("'claimed'", "r.token = a.token", "ended_at is null", "opened_at is not null", "leased_until >", "on conflict", "skip locked"),
+        ("'claimed'", "r.token = a.token", "opened_at is not null", "leased_until >", "on conflict", "skip locked"),
     ),
     "how_it_ended": Contract("record_id token claimed_from", "status"),
     "mark_alone": Contract(f"{_TRY} chunk record_id", "chunk", ("ended_at is null",)),

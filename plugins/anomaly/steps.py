@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from anomaly.errors import AnomalyError, DatabaseUnavailable, Retryable
 from anomaly.records import Answer, Archived
+from anomaly.turns import Answered, Turn, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from datetime import datetime
 
     from anomaly.records import Claim, Earlier, Holder, Image, Run, Verdict
 
@@ -50,9 +52,11 @@ class Archive(Protocol):
 
 
 class Results(Protocol):
-    """What is known of earlier results, and how a new one is added."""
+    """What is known of earlier results, whose turn it is to ask for a new one, and how that is added."""
 
     def find_answers(self, run: Run, *, config: str, image_sha256s: Sequence[str]) -> dict[str, Earlier]: ...
+    def find_or_ask(self, run: Run, holder: Holder, *, config: str, wanted: Sequence[Wanted]) -> dict[str, Answered | Turn]: ...
+    def drop_ask(self, run: Run, claim: Claim, *, config: str, image_sha256: str) -> None: ...
 
     def commit(
         self,
@@ -77,6 +81,12 @@ class Work:
     answer: Answer | None = None
     earlier: Earlier | None = None
     """An answer to the same image that was found in the database."""
+    earlier_at: datetime | None = None
+    """When it was written down."""
+    gone_at: datetime | None = None
+    """The same of one that was not in the bucket any more."""
+    turn: Turn | None = None
+    """Whose turn it is to ask; None while nobody has said so, and where there is an answer."""
     image_key: str | None = None
     answer_key: str | None = None
     heatmap_key: str | None = None
@@ -123,7 +133,7 @@ class Steps:
         """The claims of a chunk, with the earlier answers to those images that are known, by one statement."""
         known = {claim.image_sha256 for claim in claims if claim.image_sha256}
         try:
-            found = self._find_answers(known) if known else {}
+            found = self._store.find_answers(self._run, config=self._detector.config, image_sha256s=sorted(known)) if known else {}
         except DatabaseUnavailable as exc:  # the chunk is open and goes on: each image is looked up again once it is here
             log.warning("earlier answers of a chunk not looked up: %s", exc)
             found = {}
@@ -140,25 +150,36 @@ class Steps:
             self._look_for_answer(work, work.image)
 
     def look_up(self, group: list[Work]) -> None:
-        """Find out which of these images the detector has answered for, by one statement."""
-        found = self._find_answers({_there(work.image).sha256 for work in group})
+        """Find out which of these images the detector has answered for, and whose turn it is to ask about the others, by one statement."""
+        wanted = [Wanted(claim=work.claim, image_sha256=_there(work.image).sha256, gone_at=work.gone_at) for work in group]
+        found = self._store.find_or_ask(self._run, self._holder, config=self._detector.config, wanted=wanted)
         for work in group:
-            work.earlier = found.get(_there(work.image).sha256)
+            match found[_there(work.image).sha256]:
+                case Answered(earlier=earlier, at=at):
+                    work.earlier, work.earlier_at, work.turn = earlier, at, None
+                case turn:
+                    work.turn = turn
 
-    def _find_answers(self, image_sha256s: set[str]) -> dict[str, Earlier]:
-        return self._store.find_answers(self._run, config=self._detector.config, image_sha256s=sorted(image_sha256s))
+    def drop_ask(self, claim: Claim, image_sha256: str) -> None:
+        """Let another record ask about the image, whichever task works it."""
+        self._store.drop_ask(self._run, claim, config=self._detector.config, image_sha256=image_sha256)
 
     def reuse(self, work: Work) -> None:
-        """Take the earlier answer that was found, unless it is gone from the bucket or cannot be read any more."""
+        """Take the earlier answer that was found, unless it is gone from the bucket or cannot be read any more.
+
+        Where the turn was taken over, the one who had it may have archived an answer and died before it could commit.
+        """
+        if work.turn is Turn.TAKEN_OVER:
+            self._look_for_answer(work, _there(work.image))
         if work.earlier is None:
             return
         with work.timed("look_up"):
             self._take(work, self._archive.read_answer(work.earlier.answer_key))
         if work.answer is None:
-            work.earlier = None
+            work.earlier, work.gone_at = None, work.earlier_at
 
     def _look_for_answer(self, work: Work, image: Image) -> None:
-        """Take the answer that an earlier holder of the record may have written down before it could commit."""
+        """Take the answer that someone may have written down before it could be committed."""
         with work.timed("look_up"):
             self._take(work, self._archive.find_answer(self._detector.config, image.sha256, batch=self._answers_of))
 

@@ -85,9 +85,10 @@ def test_a_manual_window_takes_what_was_captured_from_its_start_to_before_its_en
     assert [world.record(record_id)["status"] for record_id in ids] == ["pending", "done", "done", "pending"]
 
 
-def test_a_window_in_the_future_is_refused_and_nothing_changes(world: World) -> None:
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_window_in_the_future_is_refused_and_nothing_changes(world: World, *, dry_run: bool) -> None:
     world.add(3)
-    ended = world.run(window_start="2999-01-01T00:00:00Z", window_end="2999-01-02T00:00:00Z")
+    ended = world.run(window_start="2999-01-01T00:00:00Z", window_end="2999-01-02T00:00:00Z", dry_run=dry_run)
     assert ended.state == "failed"
     assert ended.tasks["claim"] == ("failed", 1)
     assert "the window starts in the future (2999-01-01T00:00:00+00:00)" in ended.output

@@ -15,6 +15,7 @@ from anomaly.errors import DetectorFailed, Throttled
 from anomaly.measured import Measured
 from anomaly.sql_check import CONTRACTS
 from anomaly.statements import FOLDER, Statements
+from anomaly.turns import Turn, Wanted
 from tests.parts.records_bench import HOLDER, Bench
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "your-own-table.md"
@@ -138,6 +139,8 @@ def test_the_page_on_ones_own_table_leads_to_verdicts(database: str, folder: Pat
 def work_through(bench: Bench) -> None:
     """Let the six claimed records end in every way that there is."""
     committed, deferred, quarantined, throttled, *_ = bench.open()
+    wanted = [Wanted(claim=committed, image_sha256="i")]
+    assert bench.store.find_or_ask(bench.run(), HOLDER, config="c", wanted=wanted) == {"i": Turn.OURS}
     bench.commit(committed)
     bench.store.defer(deferred, error=DetectorFailed("503"), timings={})
     bench.store.quarantine(quarantined, error=DetectorFailed("503"), timings={})

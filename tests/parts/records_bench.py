@@ -35,6 +35,7 @@ TABLES = {
     "ai_results": "record_id, token",
     "processing_log": "id",
     "ai_flags": "record_id",
+    "asks": "image_sha256, config, scope",
 }
 GATE = 4711
 WITHIN_S = 10.0

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from anomaly import errors
-from anomaly.records import BatchId, Chunk, batch_id_of
+from anomaly.records import CHUNK_SIZE, BatchId, Chunk, batch_id_of
 
 
 def test_a_chunk_survives_xcom_in_a_few_bytes() -> None:
@@ -15,6 +15,12 @@ def test_a_chunk_survives_xcom_in_a_few_bytes() -> None:
     text = json.dumps(chunk.to_xcom())
     assert Chunk.from_xcom(json.loads(text)) == chunk
     assert len(text) < 130
+
+
+def test_a_chunk_that_an_older_version_claimed_is_worked_all_the_same() -> None:
+    value = Chunk(batch_id=BatchId(uuid.uuid4()), number=1, began_at=datetime.now(UTC), size=7).to_xcom()
+    del value["size"]
+    assert Chunk.from_xcom(value).size == CHUNK_SIZE
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ def test_sizes_that_were_not_asked_for_follow_the_rate_within_the_settings_bound
     asked: dict[str, int | None], records_per_s: float | None, sizes: tuple[int, int]
 ) -> None:
     run = Run(dag_id="d", run_id="r", window=Window())
-    run = runs.sized(run, **asked, records_per_s=records_per_s, settings=Settings())  # type: ignore[arg-type]  # two of them
+    run = runs.sized(run, **asked, records_per_s=records_per_s, settings=Settings())
     assert (run.chunk_size, run.batch_size) == sizes
 
 

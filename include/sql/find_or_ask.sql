@@ -1,0 +1,57 @@
+-- The newest answer to each of these images, as in find_answers; where there is none, whose turn it is to ask: ours, or someone else's.
+-- An ask lives while its record is claimed under that token, in a chunk that is open and leased: so it ends with its record, however that
+-- ends, and renewing the lease keeps it. What stays claimed for the task's next try, and asks no more in this one, says so by drop_ask.
+with seen as materialized (
+    -- One snapshot shows the answers and the asks, so an ask that ended with a commit is never seen without what was committed.
+    -- gone_at: an answer that is no younger is known to be gone from the bucket.
+    select w.image_sha256, w.record_id, w.token, w.chunk, newest.answer_key, newest.heatmap_key, newest.created_at,
+           a.record_id as by_record, a.token as by_token, coalesce(lease.is_ours, false) as by_us,
+           coalesce(lease.lasts and (select r.status = 'claimed' and r.token = a.token
+                                       from anomaly.records as r
+                                      where r.id = a.record_id), false) as alive
+      from unnest(%(image_sha256s)s::text[], %(record_ids)s::bigint[], %(tokens)s::bigint[], %(chunk_numbers)s::integer[],
+                  %(gone_ats)s::timestamptz[]) as w (image_sha256, record_id, token, chunk, gone_at)
+      left join lateral (
+        select e.answer_key, e.heatmap_key, e.created_at
+          from anomaly.ai_results as e
+         where e.image_sha256 = w.image_sha256 and e.config = %(config)s and e.created_at > coalesce(w.gone_at, '-infinity')
+           and (not %(fresh)s::boolean or (e.dag_id = %(dag_id)s and e.run_id = %(run_id)s))
+         order by e.created_at desc
+         limit 1) as newest on true
+      left join anomaly.asks as a on a.image_sha256 = w.image_sha256 and a.config = %(config)s and a.scope = %(scope)s::uuid
+      left join lateral (
+        select c.opened_at is not null and c.leased_until > (select clock_timestamp()) as lasts,
+               c.batch_id = %(batch_id)s::uuid and c.map_index = %(map_index)s and c.try_number = %(try_number)s as is_ours
+          from anomaly.chunks as c
+         where c.batch_id = a.batch_id and c.chunk = a.chunk) as lease on true
+), ours as (
+    -- What happened since the snapshot shows on the row. It is taken over only where it is the very one that was seen; any other is left
+    -- alone, for its answer may be there by now. In the order of the key, so that two groups never wait for each other.
+    insert into anomaly.asks as a (image_sha256, config, scope, record_id, token, batch_id, chunk, asked_at)
+    select image_sha256, %(config)s, %(scope)s::uuid, record_id, token, %(batch_id)s::uuid, chunk, clock_timestamp()
+      from seen
+     where answer_key is null and (by_us or not alive)
+     order by image_sha256
+        on conflict (image_sha256, config, scope) do update
+       set record_id = excluded.record_id, token = excluded.token, batch_id = excluded.batch_id, chunk = excluded.chunk,
+           asked_at = excluded.asked_at
+     where (a.record_id, a.token) = (select s.by_record, s.by_token from seen as s where s.image_sha256 = a.image_sha256)
+ returning a.image_sha256
+), swept as (
+    -- Twice as many as came, so the table stays small. A minute is four times what a statement may last: who sees no row has missed none
+    -- whose answer came after the snapshot. The ask of a record that is due again stays, for it tells that the bucket may have an answer.
+    delete from anomaly.asks
+     where ctid = any(array(
+        select o.ctid
+          from anomaly.asks as o
+         where o.asked_at < now() - interval '1 minute'
+           and (coalesce((select r.status from anomaly.records as r where r.id = o.record_id), 'done') in ('done', 'quarantined')
+                or o.asked_at < now() - interval '1 day')
+         order by o.asked_at
+         limit (select 2 * count(*) from ours)
+           for update skip locked))
+)
+select s.image_sha256, s.answer_key, s.heatmap_key, s.created_at, ours.image_sha256 is not null as ours,
+       s.by_record is not null and not s.by_us and s.by_record <> s.record_id as taken_over
+  from seen as s
+  left join ours on ours.image_sha256 = s.image_sha256
