@@ -39,15 +39,20 @@ SETTINGS = {
 
 
 class Scheduled:
-    """Airflow at work on the records of a world."""
+    """Airflow at work on the records of a world; *more* goes into its environment."""
 
-    def __init__(self, world: World, database: str) -> None:
+    def __init__(self, world: World, database: str, more: dict[str, str] | None = None) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
         folder = world.folder / "airflow"
-        self._env = airflow.settings(folder, database=database, port=port) | world.env() | SETTINGS
+        self._env = airflow.settings(folder, database=database, port=port) | world.env() | SETTINGS | (more or {})
         self._airflow = airflow.Airflow(folder, env=self._env)
         self._second = Child("scheduler-2", folder, stop_s=15, stop_all=True)
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What every process of this Airflow is given."""
+        return os.environ | self._env
 
     def start(self) -> None:
         since = datetime.now(UTC)
@@ -61,9 +66,9 @@ class Scheduled:
         self._second.stop()
         self._airflow.stop()
 
-    def trigger(self) -> str:
+    def trigger(self, *, tasks: int = 1) -> str:
         self._airflow.call("PATCH", f"dags/{job.DAG_ID}", {"is_paused": False})
-        conf = {"batch_size": FIRST + SLOTS, "chunk_size": FIRST + SLOTS}
+        conf = {"batch_size": tasks * (FIRST + SLOTS), "chunk_size": FIRST + SLOTS}
         _, run = self._airflow.call("POST", f"dags/{job.DAG_ID}/dagRuns", {"logical_date": None, "conf": conf})
         return str(run["dag_run_id"])
 
@@ -73,6 +78,11 @@ class Scheduled:
     def state(self, run_id: str) -> str:
         _, run = self._airflow.call("GET", f"dags/{job.DAG_ID}/dagRuns/{run_id}")
         return str(run["state"])
+
+    def tries(self, run_id: str) -> list[int]:
+        """How often each mapped task was tried."""
+        _, found = self._airflow.call("GET", f"dags/{job.DAG_ID}/dagRuns/{run_id}/taskInstances?task_id=process")
+        return sorted(task["try_number"] for task in found["task_instances"])
 
     def await_end(self, run_id: str) -> str:
         until(lambda: self.state(run_id) in {"success", "failed"}, within_s=RUN_S, what="the end of the run", every_s=0.5)
@@ -88,7 +98,7 @@ class Scheduled:
 
     def start_scheduler(self) -> None:
         words = [sys.executable, "-m", "airflow", *airflow.COMPONENTS["scheduler"][0]]
-        self._second.start(words, cwd=ROOT, env=os.environ | self._env)
+        self._second.start(words, cwd=ROOT, env=self.env)
 
 
 @contextlib.contextmanager

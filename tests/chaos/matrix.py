@@ -9,7 +9,7 @@ import platform
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 AT_ONCE = 3
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 BEGIN, END = "<!-- matrix: begin -->", "<!-- matrix: end -->"
-HEAD = ("what happens", "records", "lost", "duplicates", "stuck after one lease", "asked twice", "seconds until done")
+HEAD = ("what happens", "records", "lost", "duplicates", "stuck after one lease", "asked twice", "seconds until done", "day")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +44,13 @@ class Result:
     slow_to_end: list[str]
     seconds: float
     """From what happened to the end of the last run."""
+    day: date
 
     @property
     def cells(self) -> tuple[str, ...]:
         of = self.counted
-        return self.row.name, *map(str, (of.records, of.lost, of.duplicates, self.stuck, of.asked_twice)), f"{self.seconds:.1f}"
+        counts = map(str, (of.records, of.lost, of.duplicates, self.stuck, of.asked_twice))
+        return self.row.name, *counts, f"{self.seconds:.1f}", f"{self.day}"
 
     def check(self) -> None:
         """Each record once, whatever died."""
@@ -87,20 +89,40 @@ def _played(row: Row, world: World) -> Result:
     seconds = time.monotonic() - began
     counted = world.counted()
     quarantined = world.count("records", "status = 'quarantined'")
-    stuck = counted.stuck + world.stuck
-    return Result(row=row, counted=counted, stuck=stuck, quarantined=quarantined, slow_to_end=world.slow_to_end, seconds=seconds)
+    return Result(
+        row=row,
+        counted=counted,
+        stuck=counted.stuck + world.stuck,
+        quarantined=quarantined,
+        slow_to_end=world.slow_to_end,
+        seconds=seconds,
+        day=datetime.now(UTC).date(),
+    )
 
 
 def table(results: Sequence[Result]) -> str:
-    lines = [HEAD, ("---", *("---:" for _ in HEAD[1:])), *(result.cells for result in results)]
+    return _table([result.cells for result in results])
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    lines = [HEAD, ("---", *("---:" for _ in HEAD[1:])), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def write_page(results: Sequence[Result], *, took_s: float) -> None:
-    """Put the table into the page, with when and on what it was made."""
+def write_page(results: Sequence[Result], names: Sequence[str], *, took_s: float, page: Path = PAGE) -> None:
+    """Put the rows into the page's table, which has them in the order of *names*; those that were not played stay as they are."""
+    text = page.read_text()
+    (before, rest), after = text.split(BEGIN), text.split(END)[1]
+    lines = [line.strip("| ").split(" | ") for line in rest.split(END)[0].splitlines() if line.startswith("|")]
+    rows = {cells[0]: tuple(cells) for cells in lines} | {result.row.name: result.cells for result in results}
+    page.write_text(
+        f"{before}{BEGIN}\n{_made(results, names, took_s)}\n\n{_table([rows[name] for name in names if name in rows])}\n{END}{after}"
+    )
+
+
+def _made(results: Sequence[Result], names: Sequence[str], took_s: float) -> str:
+    """When and on what the table was made."""
     cores, memory_gib = os.cpu_count(), psutil.virtual_memory().total / 2**30
     where = f"{platform.system()} on {cores} cores and {memory_gib:.0f} GiB"
-    made = f"{datetime.now(UTC):%Y-%m-%d}, {where}: {len(results)} rows in {took_s:.0f} s, {AT_ONCE} of them side by side"
-    text = PAGE.read_text()
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    PAGE.write_text(f"{before}{BEGIN}\n{made}.\n\n{table(results)}\n{END}{after}")
+    played = f"{datetime.now(UTC):%Y-%m-%d}, {where}: {len(results)} rows in {took_s:.0f} s, up to {AT_ONCE} of them side by side."
+    return played if len(results) == len(names) else f"{played} The others were played before, on the day in the last column."

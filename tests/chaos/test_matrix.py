@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.chaos.airflow_rows import airflow_rows
+from tests.chaos.celery_rows import celery_rows
 from tests.chaos.outages import outage_rows
 from tests.chaos.rows import Row, process_rows
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from tests.chaos.matrix import Result
 
 # The long ones first, since a few are played side by side.
-ROWS = [*airflow_rows(), *outage_rows(), *process_rows()]
+ROWS = [*airflow_rows(), *celery_rows(), *outage_rows(), *process_rows()]
 
 
 @pytest.mark.timeout(1200)
