@@ -1,4 +1,8 @@
-"""The project's own commands: `migrate` brings the database's schema up to date, `check-sql` checks edited SQL files against it."""
+"""The project's own commands.
+
+`migrate` brings the database's schema up to date, `check-sql` checks edited SQL files against it, `doctor` looks whether everything that
+a run needs is there and works.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +25,10 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command: 0 when all is well, 1 when a file is wrong, 2 and one sentence when it could not be done."""
+    """Run one command: 0 when all is well, 1 when something is wrong, 2 and one sentence when it could not be done."""
     asked = _parser().parse_args(arguments)
+    if asked.command == "doctor":
+        return _examine(asked.detector)
     try:
         dsn = asked.dsn or _dsn()
         return _check_sql(dsn, asked.folder) if asked.command == "check-sql" else _migrate(dsn)
@@ -38,7 +44,21 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=about)
         command.add_argument("--dsn", help="the records database as a URI; without it, Airflow's connection anomaly_db")
     command.add_argument("--folder", type=Path, default=FOLDER, help="the files to check (default: include/sql)")
+    doctor = commands.add_parser("doctor", help="look whether everything that a run needs is there and works")
+    doctor.add_argument("--detector", default="anomaly_detector", help="the connection of the detector to ask (default: anomaly_detector)")
     return parser
+
+
+def _examine(detector: str) -> int:
+    os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "CRITICAL"  # Airflow logs to stdout, among our lines
+    from anomaly.doctor import Doctor  # noqa: PLC0415  # as below
+
+    bad = 0
+    for finding in Doctor(os.environ, detector=detector).findings():
+        sys.stdout.write(f"{finding}\n")
+        sys.stdout.flush()
+        bad += bool(finding.to_do)
+    return 1 if bad else 0
 
 
 def _dsn() -> str:

@@ -13,15 +13,18 @@ import re
 import threading
 from base64 import b64encode
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError, PartialCredentialsError
 from botocore.handlers import add_expect_header
 
 from anomaly.errors import AnomalyError, ArchiveUnavailable, Misconfigured
+from anomaly.objects import StoredObject
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
 
     from mypy_boto3_s3 import S3Client
 
@@ -36,10 +39,11 @@ EXTENSIONS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp", "im
 _THERE = frozenset({"PreconditionFailed", "412"})
 _RACED = frozenset({"ConditionalRequestConflict", "409"})
 _ABSENT = frozenset({"NoSuchKey", "NotFound", "404"})
+_DENIED = "access is denied; s3:GetObject, s3:PutObject and s3:ListBucket are needed, and s3:DeleteObject for upkeep"
 _NEEDS_A_PERSON = {
     "NoSuchBucket": "there is no such bucket",
-    "AccessDenied": "access is denied; s3:GetObject, s3:PutObject and s3:ListBucket are needed",
-    "403": "access is denied; s3:GetObject, s3:PutObject and s3:ListBucket are needed",
+    "AccessDenied": _DENIED,
+    "403": _DENIED,
     "InvalidAccessKeyId": "the access key is unknown",
     "SignatureDoesNotMatch": "the secret key is wrong",
     "ExpiredToken": "the session token is over",
@@ -85,13 +89,13 @@ class Archive:
         # With Expect, each write would wait for an answer before its body and one after it, and read the first byte by byte.
         client.meta.events.unregister("before-call.s3", add_expect_header)
         self._bucket = bucket
-        self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self.prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._begun: set[str] = set()
         self._lock = threading.Lock()
 
     def put_image(self, image: Image) -> str:
         """The image is there afterwards; returns its key."""
-        key = f"{self._prefix}images/sha256/{image.sha256[:2]}/{image.sha256}.{EXTENSIONS.get(image.media_type, 'bin')}"
+        key = f"{self.prefix}images/sha256/{image.sha256[:2]}/{image.sha256}.{EXTENSIONS.get(image.media_type, 'bin')}"
         self._put_once(key, image.content, image.media_type, bytes.fromhex(image.sha256))
         return key
 
@@ -140,23 +144,54 @@ class Archive:
 
     def check(self) -> None:
         """The bucket is there and can be written."""
+        self.clock()
         with self._translated("write"):
+            self._client.put_object(Bucket=self._bucket, Key=f"{self.prefix}.writable", Body=b"")
+
+    # ── for upkeep
+
+    def pages(self, folder: str) -> Iterator[list[StoredObject]]:
+        """All objects below *folder*, in the order of their keys, a page of a listing at a time."""
+        more, after = True, ""
+        while more:
+            with self._translated("list"):
+                page = self._client.list_objects_v2(Bucket=self._bucket, Prefix=f"{self.prefix}{folder}/", StartAfter=after)
+            found = [
+                StoredObject(key=each["Key"], written_at=each["LastModified"], size_bytes=each["Size"]) for each in page.get("Contents", [])
+            ]
+            if found:
+                yield found
+                after = found[-1].key
+            more = bool(found) and page["IsTruncated"]
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """These objects, at most 1,000, are gone afterwards, whether they were there or not."""
+        with self._translated("delete from"):
+            answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True})
+            for refused in answer.get("Errors", []):
+                raise ClientError({"Error": {"Code": refused.get("Code", "unknown")}}, "DeleteObjects")
+
+    def clock(self) -> datetime | None:
+        """What time it is at the bucket, to the second; None where it does not say."""
+        with self._translated("read"):
             try:
-                self._client.head_bucket(Bucket=self._bucket)
-            except ClientError as exc:  # it has no body, so anything but this is told better by the put
+                head: Any = self._client.head_bucket(Bucket=self._bucket)
+            except ClientError as exc:  # it has no body, so anything but this is told better by a put
                 if _code(exc) in _ABSENT:  # and by a put some servers would make the bucket
                     raise Misconfigured(f"there is no such bucket: {self._bucket!r}") from exc
-            self._client.put_object(Bucket=self._bucket, Key=f"{self._prefix}.writable", Body=b"")
+                head = exc.response
+        date = head["ResponseMetadata"].get("HTTPHeaders", {}).get("date")
+        return parsedate_to_datetime(date) if date else None
 
     def _key(self, kind: str, config: str, image_sha256: str, batch: str | None, extension: str) -> str:
-        return f"{self._prefix}{kind}/{config}/{image_sha256[:2]}/{image_sha256}{f'-{batch}' if batch else ''}.{extension}"
+        return f"{self.prefix}{kind}/{config}/{image_sha256[:2]}/{image_sha256}{f'-{batch}' if batch else ''}.{extension}"
 
     def _run_key(self, run_id: str, name: str) -> str:
         """Run ids come from people: what is odd in one is replaced, and a hash keeps the different ones apart."""
         safe = re.sub(r"[^A-Za-z0-9_.:+=-]", "_", run_id).strip(".")[:200]
         if safe != run_id or not safe:
             safe = f"{safe}-{hashlib.sha256(run_id.encode()).hexdigest()[:12]}"
-        return f"{self._prefix}runs/{safe}/{name}"
+        return f"{self.prefix}runs/{safe}/{name}"
 
     def _exists(self, key: str) -> bool:
         with self._translated("read"):

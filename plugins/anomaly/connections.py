@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import requests
+from airflow.configuration import conf
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.postgres.hooks.postgres import PostgresHook
 from airflow.sdk import BaseHook
@@ -19,6 +22,7 @@ from anomaly.database import Database, checked_pool
 from anomaly.errors import Misconfigured
 from anomaly.quarantine import Quarantine
 from anomaly.record_store import RecordStore
+from anomaly.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,18 +32,22 @@ if TYPE_CHECKING:
     from anomaly.settings import Settings
 
 DB, S3, IMAGES = "anomaly_db", "anomaly_s3", "anomaly_images"
+HEALTH = {"reference": "/readyz"}
+"""Where detectors of a dialect tell whether they are ready."""
 
 
 def connection(conn_id: str) -> Connection:
     """An Airflow connection.
 
     Raises:
-        Misconfigured: there is none of that id.
+        Misconfigured: there is none of that id, or its variable cannot be read.
     """
     try:
         return BaseHook.get_connection(conn_id)
     except AirflowNotFoundException as exc:
         variable = f"AIRFLOW_CONN_{conn_id.upper()}"
+        if os.environ.get(variable):  # Airflow passes over what it cannot read
+            raise Misconfigured(f"{variable} is neither a connection URI nor JSON as Airflow reads them; .env.example shows both") from exc
         raise Misconfigured(f"there is no connection {conn_id}: add it in Airflow's UI (Admin, Connections) or set {variable}") from exc
 
 
@@ -74,6 +82,13 @@ def quarantine(settings: Settings) -> Iterator[Quarantine]:
         yield Quarantine(opened)
 
 
+@contextlib.contextmanager
+def upkeep(settings: Settings) -> Iterator[Upkeep]:
+    """What upkeep asks of the records database, on such a pool."""
+    with database(settings) as opened:
+        yield Upkeep(opened)
+
+
 def bucket(settings: Settings) -> archive.Archive:
     """The archive, on one client of S3Hook; what the connection says about the client goes before our settings."""
     extra = connection(S3).extra_dejson
@@ -88,15 +103,21 @@ def bucket(settings: Settings) -> archive.Archive:
     return archive.Archive(client, bucket=extra["bucket"], prefix=extra.get("prefix", ""))
 
 
-@contextlib.contextmanager
-def image_source(settings: Settings) -> Iterator[images.ImageSource]:
-    """The image hosts; the connection is optional."""
+def image_rules() -> images.ImageRules:
+    """Where images may come from; the connection is optional."""
     try:
         of = BaseHook.get_connection(IMAGES)
     except AirflowNotFoundException:
-        rules = images.ImageRules()
-    else:
-        rules = images.ImageRules.from_extra(of.extra_dejson, host=_address(of, "https") if of.host else None)
+        if not os.environ.get(f"AIRFLOW_CONN_{IMAGES.upper()}"):
+            return images.ImageRules()
+        of = connection(IMAGES)
+    return images.ImageRules.from_extra(of.extra_dejson, host=_address(of, "https") if of.host else None)
+
+
+@contextlib.contextmanager
+def image_source(settings: Settings) -> Iterator[images.ImageSource]:
+    """The image hosts."""
+    rules = image_rules()
     with images.session(settings, rules) as session:
         yield images.ImageSource(session, settings, rules)
 
@@ -109,6 +130,25 @@ def detector(conn_id: str, settings: Settings) -> Iterator[detectors.Detector]:
     spec = detectors.DetectorConnection(base_url=base_url, login=of.login, password=of.password, extra=of.extra_dejson)
     with detectors.session(settings, base_url) as session:
         yield detectors.from_connection(spec, session, settings)
+
+
+def detector_health(conn_id: str, settings: Settings) -> int | None:
+    """What the detector answers where it tells about its health; None where it tells nothing, or nowhere."""
+    of = connection(conn_id)
+    base_url, path = _address(of, "http"), HEALTH.get(of.extra_dejson.get("dialect", "reference"))
+    if path is None:
+        return None
+    timeout = settings.detector_connect_timeout_s, settings.detector_read_timeout_s
+    with detectors.session(settings, base_url) as session:
+        try:
+            return session.get(base_url.rstrip("/") + path, timeout=timeout, allow_redirects=False).status_code
+        except requests.RequestException:
+            return None
+
+
+def tasks_at_once() -> int:
+    """How many tasks Airflow runs side by side, of whatever DAG."""
+    return conf.getint("core", "parallelism")
 
 
 def _address(of: Connection, scheme: str) -> str:

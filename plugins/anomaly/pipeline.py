@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from anomaly.settings import Settings
     from anomaly.sharing import Fleet
     from anomaly.steps import Steps, Work
-    from anomaly.tally import Pulse, Tally
+    from anomaly.tally import Tally
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +115,6 @@ class Pipeline:
         """Whose answer is there, and not written down yet: what dies with us is asked for again."""
         self._unwritten_max = settings.detector_slots + max(settings.detector_slots, settings.archive_workers)
         self._under_way_max = 2 * settings.detector_slots + settings.fetch_workers + settings.archive_workers
-        self._written_again = 0
         self._stopped_by: BaseException | None = None
         self._stop_at = float("inf")
 
@@ -170,10 +169,6 @@ class Pipeline:
     def interrupt(self) -> None:
         """Ask to end soon; for any thread and for signal handlers."""
         self._loop.call_soon(lambda: self.stop(Interrupted("the task was asked to stop", delay_s=self.retry_delay_s())))
-
-    def pulse(self) -> Pulse:
-        """How it does right now; for any thread."""
-        return self._asking.pulse(written_again=self._written_again, lease_losses=self._chunks.lease_losses)
 
     def _over(self) -> bool:
         if self._stopped_by is None:
@@ -289,7 +284,6 @@ class Pipeline:
         if blocked_s >= self._settings.write_patience_s:
             self.stop(DetectorDown(f"gave up after {blocked_s:.0f} s: {error}", delay_s=self.retry_delay_s()))
         else:
-            self._written_again += 1
             self._loop.call_later(self._rng.uniform(1.0, 1.1) * min(5.0, max(0.2, blocked_s)), partial(self._submit, step, subject))
 
     def give_back(self, work: Work, error: Throttled) -> None:
@@ -342,5 +336,4 @@ class Pipeline:
                 self._chunks.release()
         except AnomalyError as exc:
             log.warning("leases are left to run out: %s", exc)
-        self._chunks.tell_begun()
         raise error

@@ -59,9 +59,7 @@ class Settings:
 
     write_patience_s: float = _between(120.0, 0, 3600, "how long a write to the bucket or the database is tried again")
 
-    tasks_max: int = _between(
-        4, 1, 1000, "mapped tasks of a run that sizes its batch itself: as many as workers run at once"
-    )
+    tasks_max: int = _between(4, 1, 1000, "mapped tasks of a run that sizes its batch itself: as many as workers run at once")
     chunk_work_s: float = _between(10.0, 1, 600, "work for one task that such a chunk is to hold, at the rate of the last run")
     chunk_min: int = _between(25, 1, 10_000, "fewest records of such a chunk")
     chunk_max: int = _between(500, 1, 10_000, "most records of such a chunk")

@@ -1,18 +1,40 @@
-"""The maintenance DAG: quarantined records get another life on somebody's word."""
+"""The maintenance DAG: it looks, it does what it is told, and quarantined records get another life on somebody's word."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from anomaly.upkeep_tasks import dry_run_of
 from tests.parts.http_stub import Reply
 
 if TYPE_CHECKING:
     from tests.dags.conftest import World
+    from tests.parts.dag_runs import Ended
+
+ROOT = Path(__file__).resolve().parents[2]
+UPKEEP = ("retention", "orphans", "alert", "vacuum_hints", "doctor")
+KEPT = {"ANOMALY_RETENTION_LOG_DAYS": "30", "ANOMALY_RETENTION_ARCHIVE_DAYS": "30", "AIRFLOW__CORE__PARALLELISM": "4"}
 
 MAINTENANCE = """
 import __main__
 __main__.dag = __main__.bag.dags["anomaly_maintenance"]
 """
+
+
+def states(ended: Ended) -> dict[str, str]:
+    return {task: state for task, (state, _) in ended.tasks.items()}
+
+
+def tables(world: World) -> dict[str, Any]:
+    names = ("records", "batches", "chunks", "ai_results", "processing_log", "ai_flags")
+    return {name: world.sql.execute(f"select * from anomaly.{name} order by 1, 2").fetchall() for name in names}  # noqa: S608  # ours
 
 
 def quarantined(world: World) -> list[int]:
@@ -27,6 +49,7 @@ def test_records_are_requeued_by_code_after_a_look_at_what_that_would_be(world: 
     ids = quarantined(world)
     looked = world.run(before=MAINTENANCE, error_code="image_not_found")
     assert looked.state == "success"
+    assert states(looked) == dict.fromkeys(UPKEEP, "skipped") | {"requeue": "success"}
     assert "records requeued count=0 actor=dag_test chosen={'image_not_found': 2}" in looked.output
     assert world.statuses() == {"quarantined": 3}
     done = world.run(before=MAINTENANCE, error_code="image_not_found", dry_run=False)
@@ -47,7 +70,128 @@ def test_records_are_requeued_by_id_and_by_window(world: World) -> None:
 
 def test_a_request_that_says_nothing_or_makes_no_sense_is_refused(world: World) -> None:
     quarantined(world)
-    everything = world.run(before=MAINTENANCE + "__main__.dag.get_task('requeue').retries = 0", dry_run=False)
-    assert everything.state == "failed"
+    everything = world.run(before=MAINTENANCE, tasks=["requeue"], dry_run=False)
+    assert (everything.state, everything.tasks["requeue"]) == ("failed", ("failed", 1))
     assert "say which quarantined records: by error_code, by window_start and window_end, or by record_ids" in everything.output
     assert world.statuses() == {"quarantined": 3}
+
+
+def finished_long_ago(world: World) -> None:
+    world.add(2)
+    assert world.run().state == "success"
+    world.sql.execute("update anomaly.processing_log set at = now() - interval '31 days'")
+    world.sql.execute("update anomaly.batches set updated_at = now() - interval '31 days'")
+
+
+def test_a_run_that_chooses_nothing_does_all_but_requeue_and_changes_nothing(world: World) -> None:
+    finished_long_ago(world)
+    before, objects = tables(world), world.bucket.keys("")
+    looked = world.run(before=MAINTENANCE, env=KEPT)
+    assert states(looked) == dict.fromkeys(UPKEEP, "success") | {"requeue": "skipped"}
+    assert (
+        "'log_entries': {'found': 2, 'deleted': 0}, 'chunks': {'found': 1, 'deleted': 0}, 'batches': {'found': 1, 'deleted': 0}"
+        in looked.output
+    )
+    assert "table anomaly.records: well kept" in looked.output
+    assert "ok  anomaly_s3: objects can be deleted" in looked.output
+    assert (tables(world), world.bucket.keys("")) == (before, objects)
+
+
+def test_retention_deletes_what_is_old_and_leaves_results_and_young_objects(world: World) -> None:
+    finished_long_ago(world)
+    before, objects = tables(world), world.bucket.keys("")
+    done = world.run(before=MAINTENANCE, env=KEPT, tasks=["retention"], dry_run=False)
+    assert states(done) == dict.fromkeys((*UPKEEP, "requeue"), "skipped") | {"retention": "success"}
+    gone: dict[str, Any] = {"processing_log": [], "chunks": [], "batches": []}
+    assert (tables(world), world.bucket.keys("")) == (before | gone, objects)
+
+
+def test_without_the_settings_nothing_is_ever_deleted(world: World) -> None:
+    finished_long_ago(world)
+    before = tables(world)
+    assert world.run(before=MAINTENANCE, tasks=["retention"], dry_run=False).state == "success"
+    assert tables(world) == before
+
+
+def test_an_answer_that_is_gone_is_asked_for_again_and_the_run_is_well(world: World) -> None:
+    world.add(2)
+    world.run()
+    for folder in ("answers", "images"):
+        for key in world.bucket.keys(folder):
+            world.bucket.client.delete_object(Bucket=world.bucket.name, Key=key)
+    asked = len(world.stub.asked("/detect"))
+    missed = world.run(before=MAINTENANCE, tasks=["orphans"])
+    assert "'missing': {'keys': 4, 'elsewhere': 0, 'found': 4" in missed.output
+
+    again = world.run(select="all")
+    assert (again.state, world.statuses()) == ("success", {"done": 2})
+    assert len(world.stub.asked("/detect")) == asked + 2
+    assert "'missing': {'keys': 4, 'elsewhere': 0, 'found': 0" in world.run(before=MAINTENANCE, tasks=["orphans"]).output
+
+
+def test_orphans_that_may_be_in_flight_stay_even_when_they_are_to_go(world: World) -> None:
+    world.add(1)
+    world.run()
+    world.sql.execute("delete from anomaly.ai_results")
+    objects = world.bucket.keys("")
+    ended = world.run(before=MAINTENANCE, tasks=["orphans"], delete_orphans=True, dry_run=False)
+    assert ended.state == "success"
+    assert "'delete': True, 'unnamed': {'objects': 2, 'too_young': 2, 'foreign': 0, 'found': 0" in ended.output
+    assert world.bucket.keys("") == objects
+
+
+def test_the_alert_is_red_once_when_a_due_record_is_too_old_and_a_dry_run_only_says_so(world: World) -> None:
+    record_id = world.add_one(Reply())
+    limit = {"ANOMALY_ALERT_DUE_AGE_S": "1800"}
+    looked = world.run(before=MAINTENANCE, env=limit, tasks=["alert"])
+    assert (looked.state, "'late': True" in looked.output) == ("success", True)
+    red = world.run(before=MAINTENANCE, env=limit, tasks=["alert"], dry_run=False)
+    assert (red.state, red.tasks["alert"]) == ("failed", ("failed", 1))
+    assert f"record {record_id} is due and was captured 36" in red.output
+    assert "more than ANOMALY_ALERT_DUE_AGE_S=1800: see whether runs of anomaly_detection succeed" in red.output
+    assert world.run(before=MAINTENANCE, tasks=["alert"], dry_run=False).state == "success"
+
+
+def test_the_doctor_is_red_once_with_what_is_bad(world: World) -> None:
+    world.detector(Reply(status=401))
+    ended = world.run(before=MAINTENANCE, env=KEPT, tasks=["doctor"])
+    assert (ended.state, ended.tasks["doctor"]) == ("failed", ("failed", 1))
+    assert "BAD anomaly_detector: 127.0.0.1/detect answered 401" in ended.output
+    assert "ok  anomaly_s3: objects can be deleted" in ended.output
+
+
+# ── the schedule
+
+SCHEDULE = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import anomaly_maintenance
+dag = anomaly_maintenance.DAG
+print(type(dag.timetable).__name__, getattr(dag.timetable, "expression", None), getattr(dag.timetable, "timezone", None), dag.catchup)
+"""
+
+
+@pytest.mark.parametrize(
+    ("settings", "timetable"),
+    [
+        ({}, "NullTimetable None None False"),
+        ({"ANOMALY_MAINTENANCE_SCHEDULE": ""}, "NullTimetable None None False"),
+        (
+            {"ANOMALY_MAINTENANCE_SCHEDULE": "30 3 * * *", "ANOMALY_TIMEZONE": "Europe/Berlin"},
+            "CronTriggerTimetable 30 3 * * * Europe/Berlin False",
+        ),
+    ],
+)
+def test_it_runs_by_itself_only_where_a_schedule_is_set(tmp_path: Path, settings: dict[str, str], timetable: str) -> None:
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "ANOMALY", "PYTEST"))}
+    env |= {"AIRFLOW_HOME": str(tmp_path), "AIRFLOW__CORE__LOAD_EXAMPLES": "False", **settings}
+    command = [sys.executable, "-c", SCHEDULE, str(ROOT / "dags")]
+    ended = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603  # our own text
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines()[-1] == timetable
+
+
+@pytest.mark.parametrize(("run_type", "dry_run", "dry"), [("manual", True, True), ("manual", False, False), ("scheduled", True, False)])
+def test_a_scheduled_run_does_its_work_and_any_other_what_the_form_says(run_type: str, *, dry_run: bool, dry: bool) -> None:
+    context: Any = {"params": {"dry_run": dry_run}, "dag_run": SimpleNamespace(run_type=run_type)}
+    assert dry_run_of(context) is dry

@@ -1,0 +1,34 @@
+# Two images: `reference` is the detector and the demo, `airflow` is everything else. The last stage is the one that is built by default.
+ARG AIRFLOW_IMAGE=apache/airflow:3.3.2-python3.11
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+
+# It holds the ELPV photos, which are not for commercial use, and which the detector learns from.
+FROM ${PYTHON_IMAGE} AS reference
+WORKDIR /opt/anomaly
+COPY constraints.txt ./
+COPY reference_detector/requirements.txt reference_detector/
+RUN pip install --no-cache-dir -r reference_detector/requirements.txt -c constraints.txt \
+    && useradd --uid 50000 --no-create-home reference \
+    && install -d -o reference /var/lib/detector \
+    && ln -s "$(python -c 'import elpv_dataset, pathlib; print(pathlib.Path(elpv_dataset.__file__).parent / "data")')" photos
+COPY reference_detector reference_detector
+COPY embedded/__init__.py embedded/demo.py embedded/image_host.py embedded/
+COPY embedded/sql embedded/sql
+COPY server/__init__.py server/demo.py server/
+USER 50000
+ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+CMD ["python", "-m", "reference_detector", "--host", "0.0.0.0", "--port", "8600", "--data", "/var/lib/detector"]
+
+FROM ${AIRFLOW_IMAGE} AS airflow
+COPY requirements.txt constraints.txt /opt/anomaly/
+COPY server/requirements.txt /opt/anomaly/server/
+# The official image wants pip to run as its own user, which is the user here.
+RUN pip install --no-cache-dir -r /opt/anomaly/server/requirements.txt -c /opt/anomaly/constraints.txt
+COPY config /opt/airflow/config
+COPY include /opt/airflow/include
+COPY plugins /opt/airflow/plugins
+COPY embedded/__init__.py embedded/connections.py embedded/given.py /opt/airflow/embedded/
+COPY server /opt/airflow/server
+COPY dags /opt/airflow/dags
+ENV PYTHONPATH=/opt/airflow:/opt/airflow/plugins:/opt/airflow/config PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+USER 50000

@@ -1,0 +1,32 @@
+-- Looks at one page of the batches, by key, and deletes those that ended long ago and of which no chunk and no log entry is left, unless
+-- it is a dry run, which counts as if those were gone. A run that begins its batch anew meanwhile keeps it: the lock looks again.
+with page as materialized (
+    select b.batch_id
+      from anomaly.batches as b
+     where b.batch_id > %(after_batch)s::uuid
+     order by b.batch_id
+     limit %(size)s::integer
+), old as materialized (
+    select b.batch_id
+      from page
+      join anomaly.batches as b on b.batch_id = page.batch_id
+     where b.began_at is null and b.updated_at < now() - %(days)s::integer * interval '1 day'
+       and not exists (select from anomaly.chunks as c where c.batch_id = b.batch_id and (c.ended_at is null or not %(dry_run)s::boolean))
+       and not exists (select from anomaly.records as r where r.batch_id = b.batch_id and r.status = 'claimed')
+       and (%(dry_run)s::boolean or not exists (select from anomaly.processing_log as l where l.batch_id = b.batch_id))
+), held as materialized (
+    select b.batch_id
+      from anomaly.batches as b
+     where b.batch_id = any(array(select old.batch_id from old)) and not %(dry_run)s::boolean
+       and b.began_at is null and b.updated_at < now() - %(days)s::integer * interval '1 day'
+     order by b.batch_id
+       for update skip locked
+), gone as (
+    delete from anomaly.batches as b
+     using held
+     where b.batch_id = held.batch_id
+ returning b.batch_id
+)
+select (select page.batch_id from page order by page.batch_id desc limit 1) as after_batch,
+       (select count(*) from old) as found,
+       (select count(*) from gone) as deleted

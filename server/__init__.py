@@ -1,0 +1,1 @@
+"""What the services of docker-compose.yaml run besides Airflow: the step before it, its login, the demo's records."""

@@ -1,0 +1,21 @@
+"""Writes the file from which Airflow takes the password of its user `admin`: `python -m server.login`."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+FILE = "simple_auth_manager_passwords.json.generated"
+"""Where Airflow looks, in its home; what it finds there it does not generate."""
+
+
+def main() -> None:
+    path = Path(os.environ["AIRFLOW_HOME"]) / FILE
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(json.dumps({"admin": os.environ["SERVER_ADMIN_PASSWORD"]}) + "\n")
+
+
+if __name__ == "__main__":
+    main()

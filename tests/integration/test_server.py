@@ -1,0 +1,129 @@
+"""The step before Airflow on a server: it makes what is missing, and what is wrong is one sentence."""
+
+from __future__ import annotations
+
+import json
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from cryptography.fernet import Fernet
+
+from anomaly.errors import Misconfigured
+from server import login, prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from embedded.postgres import Postgres
+
+NAMES = ("server_airflow", "server_records")
+
+
+@pytest.fixture
+def server(postgres: Postgres) -> Iterator[Postgres]:
+    """A server without the databases and roles, which are gone again afterwards."""
+    yield postgres
+    with psycopg.connect(postgres.dsn(), autocommit=True) as connection:
+        for name in NAMES:
+            connection.execute(f"drop database if exists {name} with (force)".encode())
+            connection.execute(f"drop role if exists {name}".encode())
+
+
+@pytest.fixture
+def unused_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def ensure(server: Postgres, password: str = "first") -> None:  # noqa: S107 - of a server that vanishes
+    with psycopg.connect(server.dsn(), autocommit=True) as connection:
+        prepare.ensure_databases(connection, dict.fromkeys(NAMES, password))
+
+
+def log_in(server: Postgres, role: str, password: str, database: str) -> None:
+    psycopg.connect(host="127.0.0.1", port=server.port, user=role, password=password, dbname=database, connect_timeout=5).close()
+
+
+def test_each_database_belongs_to_its_role_which_may_not_enter_the_other(server: Postgres) -> None:
+    ensure(server)
+    for name in NAMES:
+        log_in(server, name, "first", name)
+    with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
+        log_in(server, NAMES[0], "first", NAMES[1])
+
+
+def test_a_new_password_in_the_file_is_the_password_afterwards(server: Postgres) -> None:
+    ensure(server)
+    ensure(server, "second")
+    log_in(server, NAMES[0], "second", NAMES[0])
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        log_in(server, NAMES[0], "first", NAMES[0])
+
+
+def test_two_that_prepare_at_once_do_not_disturb_each_other(server: Postgres) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: ensure(server), range(4)))
+    log_in(server, NAMES[1], "first", NAMES[1])
+
+
+def test_a_preparation_that_was_cut_off_is_completed_by_the_next(server: Postgres) -> None:
+    with psycopg.connect(server.dsn(), autocommit=True) as connection, pytest.raises(psycopg.errors.SyntaxError):
+        prepare.ensure_databases(connection, {NAMES[0]: "first", "": "an empty name is refused"})
+    ensure(server)
+    log_in(server, NAMES[1], "first", NAMES[1])
+
+
+def test_a_password_that_the_volume_was_not_made_with_is_one_sentence(server: Postgres) -> None:
+    with pytest.raises(Misconfigured, match="Postgres refuses SERVER_POSTGRES_PASSWORD") as refused:
+        prepare.superuser("127.0.0.1", "wrong", port=server.port)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_server_that_is_not_there_is_one_sentence(unused_port: int) -> None:
+    with pytest.raises(Misconfigured, match=f"no Postgres answers at 127.0.0.1:{unused_port}: .*refused") as refused:
+        prepare.superuser("127.0.0.1", "any", port=unused_port)
+    assert "\n" not in str(refused.value)
+
+
+def profiles(**other: str) -> dict[str, str]:
+    return {
+        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        "AIRFLOW__METRICS__STATSD_ON": "False",
+        "AIRFLOW__METRICS__STATSD_HOST": "statsd-exporter.invalid",
+    } | other
+
+
+def test_an_executor_without_its_broker_is_one_sentence(unused_port: int) -> None:
+    given = {"AIRFLOW__CORE__EXECUTOR": "CeleryExecutor", "AIRFLOW__CELERY__BROKER_URL": f"redis://:any@127.0.0.1:{unused_port}/0"}
+    with pytest.raises(Misconfigured, match="no redis answers: add celery to COMPOSE_PROFILES"):
+        prepare.check_profiles(profiles(**given))
+
+
+def test_metrics_without_their_service_are_one_sentence() -> None:
+    with pytest.raises(Misconfigured, match="add metrics to COMPOSE_PROFILES"):
+        prepare.check_profiles(profiles(AIRFLOW__METRICS__STATSD_ON="True"))
+
+
+def test_what_is_not_asked_for_is_not_checked() -> None:
+    prepare.check_profiles(profiles())
+
+
+def test_a_key_that_airflow_cannot_use_is_one_sentence() -> None:
+    prepare.check_key({"AIRFLOW__CORE__FERNET_KEY": Fernet.generate_key().decode()})
+    with pytest.raises(Misconfigured, match=r"SERVER_FERNET_KEY in \.env is no Fernet key"):
+        prepare.check_key({"AIRFLOW__CORE__FERNET_KEY": "short"})
+
+
+def test_the_password_of_the_user_admin_is_the_one_in_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    for password in ("first", 'with "quotes"'):
+        monkeypatch.setenv("SERVER_ADMIN_PASSWORD", password)
+        login.main()
+        written = tmp_path / login.FILE
+        assert json.loads(written.read_text()) == {"admin": password}
+        assert written.stat().st_mode & 0o777 == 0o600
