@@ -16,10 +16,11 @@ from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError, PartialCredentialsError
+from botocore.exceptions import ClientError
 from botocore.handlers import add_expect_header
 
-from anomaly.errors import AnomalyError, ArchiveUnavailable, Misconfigured
+from anomaly.archive_errors import ABSENT, FOREIGN, RACED, THERE, code_of, translated
+from anomaly.errors import ArchiveUnavailable, Misconfigured
 from anomaly.objects import StoredObject
 
 if TYPE_CHECKING:
@@ -30,30 +31,16 @@ if TYPE_CHECKING:
 
     from anomaly.records import Image
     from anomaly.settings import Settings
+    from anomaly.straight_puts import StraightPuts
 
 CONNECT_TIMEOUT_S = 5
 READ_TIMEOUT_S = 30
 RACES_MAX = 3
 """A conflict means that someone writes the same object now, not that it is there by now: so it is tried again."""
 EXTENSIONS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp", "image/gif": "gif", "image/bmp": "bmp", "image/tiff": "tif"}
-_THERE = frozenset({"PreconditionFailed", "412"})
-_RACED = frozenset({"ConditionalRequestConflict", "409"})
-_ABSENT = frozenset({"NoSuchKey", "NotFound", "404"})
-_DENIED = "access is denied; s3:GetObject, s3:PutObject and s3:ListBucket are needed, and s3:DeleteObject for upkeep"
-_NEEDS_A_PERSON = {
-    "NoSuchBucket": "there is no such bucket",
-    "AccessDenied": _DENIED,
-    "403": _DENIED,
-    "InvalidAccessKeyId": "the access key is unknown",
-    "SignatureDoesNotMatch": "the secret key is wrong",
-    "ExpiredToken": "the session token is over",
-    "InvalidToken": "the session token is not valid",
-    "AuthorizationHeaderMalformed": "the region is wrong",
-    "PermanentRedirect": "the region is wrong",
-    "301": "the region is wrong",
-    "InvalidBucketName": "the bucket's name is not valid",
-    "RequestTimeTooSkewed": "this machine's clock is wrong",
-}
+USER_AGENT = "anomaly"
+_WRITTEN = frozenset({200, 412})
+"""By this put, or by an earlier one."""
 
 
 def client_config(settings: Settings, *, endpoint_url: str | None = None) -> dict[str, Any]:
@@ -70,7 +57,7 @@ def client_config(settings: Settings, *, endpoint_url: str | None = None) -> dic
         "read_timeout": READ_TIMEOUT_S,
         "tcp_keepalive": True,
         "parameter_validation": False,  # ours never change; what is wrong with one, the server says
-        "user_agent": "anomaly",  # botocore's own is put together anew for every request
+        "user_agent": USER_AGENT,  # botocore's own is put together anew for every request
         "request_checksum_calculation": "when_required",
         "response_checksum_validation": "when_required",
         **({"s3": {"addressing_style": "path"}} if endpoint_url else {}),
@@ -78,14 +65,15 @@ def client_config(settings: Settings, *, endpoint_url: str | None = None) -> dic
 
 
 class Archive:
-    """One bucket below one prefix; for many threads.
+    """One bucket below one prefix; for many threads. With *straight*, most puts go past the client.
 
     Every method raises ArchiveUnavailable when the bucket did not do it for now, after botocore's retries, and
     Misconfigured when it will not until a person has changed something.
     """
 
-    def __init__(self, client: S3Client, bucket: str, prefix: str = "") -> None:
+    def __init__(self, client: S3Client, bucket: str, prefix: str = "", *, straight: StraightPuts | None = None) -> None:
         self._client = client
+        self._straight = straight
         # With Expect, each write would wait for an answer before its body and one after it, and read the first byte by byte.
         client.meta.events.unregister("before-call.s3", add_expect_header)
         self._bucket = bucket
@@ -115,7 +103,7 @@ class Archive:
             try:
                 return self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
             except ClientError as exc:
-                if _code(exc) in _ABSENT:
+                if code_of(exc) in ABSENT:
                     return None
                 raise
 
@@ -177,7 +165,7 @@ class Archive:
             try:
                 head: Any = self._client.head_bucket(Bucket=self._bucket)
             except ClientError as exc:  # it has no body, so anything but this is told better by a put
-                if _code(exc) in _ABSENT:  # and by a put some servers would make the bucket
+                if code_of(exc) in ABSENT:  # and by a put some servers would make the bucket
                     raise Misconfigured(f"there is no such bucket: {self._bucket!r}") from exc
                 head = exc.response
         date = head["ResponseMetadata"].get("HTTPHeaders", {}).get("date")
@@ -198,13 +186,16 @@ class Archive:
             try:
                 self._client.head_object(Bucket=self._bucket, Key=key)
             except ClientError as exc:
-                if _code(exc) in _ABSENT:
+                if code_of(exc) in ABSENT:
                     return False
                 raise
             return True
 
     def _put_once(self, key: str, body: bytes, content_type: str, sha256: bytes) -> None:
         """By its end an object is there: ours, or the first one. It takes one request, or few where writers race."""
+        checksum = b64encode(sha256).decode()
+        if self._put_straight(key, body, content_type, checksum, sha256):
+            return
         with self._translated("write"):
             for _ in range(RACES_MAX):
                 try:
@@ -213,34 +204,33 @@ class Archive:
                         Key=key,
                         Body=body,
                         ContentType=content_type,
-                        ChecksumSHA256=b64encode(sha256).decode(),
+                        ChecksumSHA256=checksum,
                         IfNoneMatch="*",
                     )
                 except ClientError as exc:
-                    if _code(exc) in _THERE:
+                    if code_of(exc) in THERE:
                         return
-                    if _code(exc) not in _RACED:
+                    if code_of(exc) not in RACED:
                         raise
                 else:
+                    if self._straight:
+                        self._straight.learn(key)
                     return
         raise ArchiveUnavailable(f"cannot write bucket {self._bucket!r}: {RACES_MAX} times, someone else wrote the same object")
+
+    def _put_straight(self, key: str, body: bytes, content_type: str, checksum: str, sha256: bytes) -> bool:
+        """The same past the client; whether the object is there for certain."""
+        if self._straight is None:
+            return False
+        headers = {"Content-Type": content_type, "If-None-Match": "*", "X-Amz-Checksum-Sha256": checksum, "User-Agent": USER_AGENT}
+        status = self._straight.put(key, body, headers=headers, sha256=sha256)
+        if status is not None and status not in _WRITTEN:
+            self._straight.rest()
+        return status in _WRITTEN
 
     @contextmanager
     def _translated(self, doing: str) -> Iterator[None]:
         try:
             yield
-        except (BotoCoreError, ClientError) as exc:
-            raise _error(exc, f"cannot {doing} bucket {self._bucket!r}") from exc
-
-
-def _error(exc: BotoCoreError | ClientError, what: str) -> AnomalyError:
-    if isinstance(exc, ClientError):
-        reason = _NEEDS_A_PERSON.get(_code(exc))
-        return Misconfigured(f"{what}: {reason}") if reason else ArchiveUnavailable(f"{what}: answered {_code(exc)}")
-    if isinstance(exc, NoCredentialsError | PartialCredentialsError | ParamValidationError):
-        return Misconfigured(f"{what}: {exc}")
-    return ArchiveUnavailable(f"{what}: {type(exc).__name__}")
-
-
-def _code(exc: ClientError) -> str:
-    return str(exc.response.get("Error", {}).get("Code", ""))
+        except FOREIGN as exc:
+            raise translated(exc, f"cannot {doing} bucket {self._bucket!r}") from exc

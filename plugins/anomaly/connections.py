@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import requests
@@ -17,17 +17,20 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 from botocore.config import Config
 from psycopg.conninfo import make_conninfo
 
-from anomaly import archive, detectors, images
+from anomaly import archive, detectors, images, sessions
 from anomaly.database import Database, checked_pool
 from anomaly.errors import Misconfigured
 from anomaly.quarantine import Quarantine
 from anomaly.record_store import RecordStore
+from anomaly.sockets import pool_classes
+from anomaly.straight_puts import StraightPuts
 from anomaly.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from airflow.sdk import Connection
+    from mypy_boto3_s3 import S3Client
 
     from anomaly.settings import Settings
 
@@ -97,10 +100,27 @@ def bucket(settings: Settings) -> archive.Archive:
     config = Config(**{**archive.client_config(settings, endpoint_url=extra.get("endpoint_url")), **extra.get("config_kwargs", {})})
     hook = S3Hook(aws_conn_id=S3, config=config)
     # As the hook's get_conn() would, which reads the source of each caller for the User-Agent: half a second of each task.
-    client = hook.get_session().client(
-        "s3", endpoint_url=hook.conn_config.get_service_endpoint_url("s3"), config=config, verify=hook.verify
+    session = hook.get_session()
+    client = session.client("s3", endpoint_url=hook.conn_config.get_service_endpoint_url("s3"), config=config, verify=hook.verify)
+    straight = _straight_puts(client, session.get_credentials(), verify=hook.verify, settings=settings)
+    return archive.Archive(client, bucket=extra["bucket"], prefix=extra.get("prefix", ""), straight=straight)
+
+
+def _straight_puts(client: S3Client, credentials: Any, *, verify: bool | str | None, settings: Settings) -> StraightPuts | None:
+    """The short way for most puts, with the client's proxies and certificates; none where it would lack something."""
+    config: Any = client.meta.config
+    if credentials is None or config.client_cert or config.proxies_config:
+        return None
+    timeout_s = config.connect_timeout, config.read_timeout
+    session = sessions.StraightSession(
+        pools=pool_classes(deadline_s=2 * config.read_timeout, only_public=False),
+        origins=1,
+        connections=settings.s3_pool,
+        proxies=config.proxies or requests.utils.get_environ_proxies(client.meta.endpoint_url),
     )
-    return archive.Archive(client, bucket=extra["bucket"], prefix=extra.get("prefix", ""))
+    if (verify := os.environ.get("AWS_CA_BUNDLE") if verify is None else verify) is not None:
+        session.verify = verify
+    return StraightPuts(client, session, credentials, timeout_s=timeout_s)
 
 
 def image_rules() -> images.ImageRules:

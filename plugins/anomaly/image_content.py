@@ -77,7 +77,7 @@ def _has_jpeg_end(content: bytes) -> bool:
     Inside a scan FF is always stuffed, so the marker cannot be picture data; one before the scan is a thumbnail's. The
     converse does not hold (anything may follow an image), so without it the image is decoded to know.
     """
-    return content.rfind(_JPEG_END) > content.rfind(_JPEG_SCAN)
+    return content.endswith(_JPEG_END) or content.rfind(_JPEG_END) > content.rfind(_JPEG_SCAN)
 
 
 def _broken(content: bytes, cause: Exception | None, source: str) -> AnomalyError:

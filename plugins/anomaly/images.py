@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from dataclasses import dataclass, field
 from ipaddress import ip_network
@@ -12,17 +11,19 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urljoin, urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
-from urllib3.exceptions import HTTPError
+from urllib3 import Timeout
 
 from anomaly.errors import AddressBlocked, ImageDenied, ImageNotFound, ImageTooLarge, ImageUnavailable, Misconfigured
 from anomaly.image_content import checked
 from anomaly.image_retry import RETRIED, ImageRetry, Waits
+from anomaly.sessions import FAILURES, StraightSession, body_of
 from anomaly.sockets import hide_query_strings, pool_classes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from ipaddress import IPv4Network, IPv6Network
+
+    from urllib3 import BaseHTTPResponse
 
     from anomaly.records import Image
     from anomaly.settings import Settings
@@ -96,7 +97,7 @@ def shown(url: str) -> str:
 
 def session(
     settings: Settings, rules: ImageRules | None = None, *, sleep: Callable[[float], None] = time.sleep, rng: Random | None = None
-) -> requests.Session:
+) -> StraightSession:
     """A session for image hosts: retries, pool, deadline and address guard; for as many threads as fetch at once.
 
     It does not read the environment's proxies and ~/.netrc: behind a proxy the guard would judge the proxy's address, and
@@ -106,28 +107,26 @@ def session(
     waits = Waits(
         base_s=settings.image_backoff_s, retry_after_cap_s=settings.image_retry_after_cap_s, sleep=sleep, rng=rng or SystemRandom()
     )
-    retry = ImageRetry(total=settings.image_retries, status_forcelist=RETRIED, allowed_methods={"GET"}, raise_on_status=False, waits=waits)
-    adapter = HTTPAdapter(pool_connections=HOSTS, pool_maxsize=settings.fetch_workers, max_retries=retry)
-    adapter.poolmanager.pool_classes_by_scheme = pool_classes(
-        deadline_s=settings.image_deadline_s, only_public=True, allow_networks=rules.allow_networks
-    )
     hide_query_strings()
-    made = requests.Session()
-    made.verify = os.environ.get("REQUESTS_CA_BUNDLE") or True
-    made.proxies = {"http": rules.proxy, "https": rules.proxy} if rules.proxy else {}
-    made.mount("http://", adapter)
-    made.mount("https://", adapter)
-    return made
+    return StraightSession(
+        pools=pool_classes(deadline_s=settings.image_deadline_s, only_public=True, allow_networks=rules.allow_networks),
+        origins=HOSTS,
+        connections=settings.fetch_workers,
+        proxies={"http": rules.proxy, "https": rules.proxy} if rules.proxy else {},
+        retries=ImageRetry(
+            total=settings.image_retries, status_forcelist=RETRIED, allowed_methods={"GET"}, raise_on_status=False, waits=waits
+        ),
+    )
 
 
 class ImageSource:
     """Where the pipeline gets its images from; for many threads."""
 
-    def __init__(self, session: requests.Session, settings: Settings, rules: ImageRules | None = None) -> None:
+    def __init__(self, session: StraightSession, settings: Settings, rules: ImageRules | None = None) -> None:
         self._session = session
         self._settings = settings
         self._rules = rules or ImageRules()
-        self._timeout = settings.image_connect_timeout_s, settings.image_read_timeout_s
+        self._timeout = Timeout(connect=settings.image_connect_timeout_s, read=settings.image_read_timeout_s)
 
     def fetch(self, url: str) -> Image:
         """Download and check an image.
@@ -141,58 +140,59 @@ class ImageSource:
         ends_at = time.monotonic() + self._settings.image_deadline_s
         target = url
         for _ in range(REDIRECTS_MAX + 1):
-            with self._get(target) as response:
-                location = self._session.get_redirect_target(response)
+            prepared = _prepared(target)
+            with self._answer(prepared) as response:
+                location = _redirect_of(response)
                 if location is None:
-                    return checked(self._content(response), max_px=self._settings.image_max_px, source=shown(target))
-                target = urljoin(response.url, location)
+                    return checked(self._content(response, target), max_px=self._settings.image_max_px, source=shown(target))
+                target = urljoin(prepared.url or target, location)
                 _release(response)
             if time.monotonic() > ends_at:
                 raise ImageUnavailable(f"{shown(url)}: redirected for {self._settings.image_deadline_s:g} s")
         raise ImageDenied(f"{shown(url)}: more than {REDIRECTS_MAX} redirects")
 
-    def _get(self, url: str) -> requests.Response:
-        """One request with its retries; the answer's body is still to be read.
-
-        The adapter sends it: `Session.send` reads a redirect's body to its end, however large, and keeps cookies.
-        """
-        prepared, of = self._prepared(url), self._session
+    @contextlib.contextmanager
+    def _answer(self, request: requests.PreparedRequest) -> Iterator[BaseHTTPResponse]:
+        """One request with its retries; the answer's body is still to be read."""
+        origin = origin_of(request.url or "")
+        headers = {**_HEADERS, **self._rules.headers} if origin in self._rules.origins else _HEADERS
         try:
-            return of.get_adapter(prepared.url or "").send(
-                prepared, stream=True, timeout=self._timeout, verify=of.verify or True, proxies=of.proxies
-            )
-        except requests.RequestException as exc:
-            reason = getattr(exc.args[0] if exc.args else None, "reason", None) or exc
+            with self._session.answer(request, origin=origin, headers=headers, timeout=self._timeout) as response:
+                yield response
+        except FAILURES as exc:
+            reason = getattr(exc, "reason", None) or exc
             # the cause is the reason, as the exception around it quotes the query string
-            raise ImageUnavailable(f"{shown(url)}: {type(reason).__name__}") from (None if reason is exc else reason)
+            raise ImageUnavailable(f"{shown(request.url or '')}: {type(reason).__name__}") from (None if reason is exc else reason)
 
-    def _prepared(self, url: str) -> requests.PreparedRequest:
-        prepared = requests.PreparedRequest()
-        try:
-            prepared.prepare(method="GET", url=url, headers=_HEADERS)
-            origin = origin_of(prepared.url or "")
-        except (requests.RequestException, ValueError):
-            raise AddressBlocked(f"{shown(url)}: not a valid http or https address") from None
-        if origin in self._rules.origins:
-            prepared.headers.update(self._rules.headers)
-        return prepared
-
-    def _content(self, response: requests.Response) -> bytes:
-        where, limit = shown(response.url), self._settings.image_max_bytes
-        if response.status_code // 100 != 2:  # noqa: PLR2004  # a success
+    def _content(self, response: BaseHTTPResponse, url: str) -> bytes:
+        limit = self._settings.image_max_bytes
+        if response.status // 100 != 2:  # noqa: PLR2004  # a success
             _release(response)
-            raise _refusal(response.status_code)(f"{where}: answered {response.status_code}")
-        if _announced_bytes(response) > limit:
-            raise ImageTooLarge(f"{where}: {_announced_bytes(response)} bytes, more than {limit}")
-        pieces, size = [], 0
-        try:
-            while piece := response.raw.read1(PIECE_BYTES, decode_content=True):
-                pieces.append(piece)
-                if (size := size + len(piece)) > limit:
-                    raise ImageTooLarge(f"{where}: more than {limit} bytes")
-        except HTTPError as exc:
-            raise ImageUnavailable(f"{where}: {type(exc).__name__} after {size} bytes") from exc
-        return b"".join(pieces)
+            raise _refusal(response.status)(f"{shown(url)}: answered {response.status}")
+        if (announced := response.length_remaining or 0) > limit:
+            raise ImageTooLarge(f"{shown(url)}: {announced} bytes, more than {limit}")
+        content = body_of(response, most_bytes=limit)
+        if len(content) > limit:
+            raise ImageTooLarge(f"{shown(url)}: more than {limit} bytes")
+        return content
+
+
+def _prepared(url: str) -> requests.PreparedRequest:
+    """A request for *url* as it may be sent: encoded, and with a host that names one."""
+    prepared = requests.PreparedRequest()
+    prepared.method = "GET"
+    try:
+        prepared.prepare_url(url, None)
+        origin_of(prepared.url or "")
+    except (requests.RequestException, ValueError):
+        raise AddressBlocked(f"{shown(url)}: not a valid http or https address") from None
+    return prepared
+
+
+def _redirect_of(response: BaseHTTPResponse) -> str | None:
+    """Where it points to, if it does. Headers arrive as latin-1, and are UTF-8 where they are not ASCII."""
+    location = response.get_redirect_location()
+    return location.encode("latin1").decode("utf-8", "replace") if location else None
 
 
 def _refusal(status: int) -> type[ImageNotFound | ImageDenied | ImageUnavailable]:
@@ -201,14 +201,9 @@ def _refusal(status: int) -> type[ImageNotFound | ImageDenied | ImageUnavailable
     return ImageUnavailable if status in _FOR_NOW or status >= 500 else ImageDenied  # noqa: PLR2004  # the host's own fault
 
 
-def _announced_bytes(response: requests.Response) -> int:
-    text = response.headers.get("Content-Length", "")
-    return int(text) if text.isascii() and text.isdigit() else 0
-
-
-def _release(response: requests.Response) -> None:
+def _release(response: BaseHTTPResponse) -> None:
     """Read a small rest, so that the connection can be used again; with a large one it is closed."""
     left = PIECE_BYTES
-    with contextlib.suppress(HTTPError):
-        while left > 0 and (piece := response.raw.read1(left, decode_content=False)):
+    with contextlib.suppress(*FAILURES):
+        while left > 0 and (piece := response.read1(left, decode_content=False)):
             left -= len(piece)

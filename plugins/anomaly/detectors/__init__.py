@@ -15,13 +15,12 @@ from anomaly.detectors.wire import session
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import requests
-
+    from anomaly.sessions import StraightSession
     from anomaly.settings import Settings
 
 __all__ = ["DIALECTS", "Detector", "DetectorConnection", "from_connection", "session"]
 
-DIALECTS: dict[str, Callable[[DetectorConnection, requests.Session, Settings], Detector]] = {
+DIALECTS: dict[str, Callable[[DetectorConnection, StraightSession, Settings], Detector]] = {
     "reference": partial(Generic, dialect="reference"),
     "generic": partial(Generic, dialect="generic"),
     "openai_chat": openai_chat,
@@ -29,7 +28,7 @@ DIALECTS: dict[str, Callable[[DetectorConnection, requests.Session, Settings], D
 }
 
 
-def from_connection(connection: DetectorConnection, session: requests.Session, settings: Settings) -> Detector:
+def from_connection(connection: DetectorConnection, session: StraightSession, settings: Settings) -> Detector:
     """Make the detector that the connection's extra `dialect` names; without one, it speaks the reference detector's.
 
     Raises:

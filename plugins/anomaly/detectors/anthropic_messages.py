@@ -8,15 +8,14 @@ from anomaly.detectors.language_models import SCHEMA, LanguageModel, Request
 from anomaly.errors import DetectorAnswerInvalid, DetectorRefused
 
 if TYPE_CHECKING:
-    import requests
-
     from anomaly.detectors.protocol import DetectorConnection
+    from anomaly.sessions import StraightSession
     from anomaly.settings import Settings
 
 _TOOL = "report"
 
 
-def anthropic_messages(connection: DetectorConnection, session: requests.Session, settings: Settings) -> LanguageModel:
+def anthropic_messages(connection: DetectorConnection, session: StraightSession, settings: Settings) -> LanguageModel:
     return LanguageModel(
         connection,
         session,

@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import requests
+from urllib3.exceptions import LocationValueError
 
 from anomaly.backoff import retry_after_s, wait_hint_s
 from anomaly.errors import (
@@ -70,6 +71,7 @@ _WRONG_ADDRESS = (
     requests.exceptions.InvalidSchema,
     requests.exceptions.InvalidHeader,
     requests.exceptions.InvalidProxyURL,
+    LocationValueError,
 )
 _SECRET_OR_DATA = re.compile(r"\S{33,}")
 _MESSAGE_CHARS = 200
@@ -89,7 +91,7 @@ def from_exception(exc: Exception, *, where: str) -> AnomalyError:
     """The error that an exception of requests or urllib3 is; its own text, which may quote an address, stays out."""
     if isinstance(exc, _WRONG_ADDRESS):
         return Misconfigured(f"{where}: {type(exc).__name__}; check the address in the detector's connection")
-    reason = getattr(exc.args[0] if exc.args else None, "reason", None) or exc
+    reason = getattr(exc, "reason", None) or exc
     return DetectorFailed(f"{where}: no answer ({type(reason).__name__})")
 
 

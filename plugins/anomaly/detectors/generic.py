@@ -12,10 +12,9 @@ from anomaly.detectors.reading import FIELDS, Reading, parsed
 from anomaly.records import Answer
 
 if TYPE_CHECKING:
-    import requests
-
     from anomaly.detectors.protocol import DetectorConnection
     from anomaly.records import Image, Verdict
+    from anomaly.sessions import StraightSession
     from anomaly.settings import Settings
 
 REFERENCE_ANSWER = {name: name for name in FIELDS if name not in {"model", "version", "reason", "cost"}} | {
@@ -28,7 +27,7 @@ FORMATS = ("bytes", "multipart", "json")
 class Generic:
     """Any detector that answers one POST with one JSON document."""
 
-    def __init__(self, connection: DetectorConnection, session: requests.Session, settings: Settings, *, dialect: str) -> None:
+    def __init__(self, connection: DetectorConnection, session: StraightSession, settings: Settings, *, dialect: str) -> None:
         extras = Extras(connection.extra)
         reference = dialect == "reference"
         extras.choice("dialect", (dialect,), dialect)

@@ -14,10 +14,9 @@ from anomaly.records import Answer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import requests
-
     from anomaly.detectors.protocol import DetectorConnection
     from anomaly.records import Image, Verdict
+    from anomaly.sessions import StraightSession
     from anomaly.settings import Settings
 
 PROMPT = (
@@ -59,7 +58,7 @@ class LanguageModel:
     def __init__(
         self,
         connection: DetectorConnection,
-        session: requests.Session,
+        session: StraightSession,
         settings: Settings,
         *,
         path: str,

@@ -9,13 +9,12 @@ from anomaly.detectors.reading import parsed
 from anomaly.errors import DetectorAnswerInvalid, DetectorRefused
 
 if TYPE_CHECKING:
-    import requests
-
     from anomaly.detectors.protocol import DetectorConnection
+    from anomaly.sessions import StraightSession
     from anomaly.settings import Settings
 
 
-def openai_chat(connection: DetectorConnection, session: requests.Session, settings: Settings) -> LanguageModel:
+def openai_chat(connection: DetectorConnection, session: StraightSession, settings: Settings) -> LanguageModel:
     return LanguageModel(
         connection,
         session,

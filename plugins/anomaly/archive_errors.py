@@ -1,0 +1,40 @@
+"""What an error of botocore means to us."""
+
+from __future__ import annotations
+
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError, PartialCredentialsError
+
+from anomaly.errors import AnomalyError, ArchiveUnavailable, Misconfigured
+
+FOREIGN = (BotoCoreError, ClientError)
+THERE = frozenset({"PreconditionFailed", "412"})
+RACED = frozenset({"ConditionalRequestConflict", "409"})
+ABSENT = frozenset({"NoSuchKey", "NotFound", "404"})
+_DENIED = "access is denied; s3:GetObject, s3:PutObject and s3:ListBucket are needed, and s3:DeleteObject for upkeep"
+_NEEDS_A_PERSON = {
+    "NoSuchBucket": "there is no such bucket",
+    "AccessDenied": _DENIED,
+    "403": _DENIED,
+    "InvalidAccessKeyId": "the access key is unknown",
+    "SignatureDoesNotMatch": "the secret key is wrong",
+    "ExpiredToken": "the session token is over",
+    "InvalidToken": "the session token is not valid",
+    "AuthorizationHeaderMalformed": "the region is wrong",
+    "PermanentRedirect": "the region is wrong",
+    "301": "the region is wrong",
+    "InvalidBucketName": "the bucket's name is not valid",
+    "RequestTimeTooSkewed": "this machine's clock is wrong",
+}
+
+
+def translated(exc: BotoCoreError | ClientError, what: str) -> AnomalyError:
+    if isinstance(exc, ClientError):
+        reason = _NEEDS_A_PERSON.get(code_of(exc))
+        return Misconfigured(f"{what}: {reason}") if reason else ArchiveUnavailable(f"{what}: answered {code_of(exc)}")
+    if isinstance(exc, NoCredentialsError | PartialCredentialsError | ParamValidationError):
+        return Misconfigured(f"{what}: {exc}")
+    return ArchiveUnavailable(f"{what}: {type(exc).__name__}")
+
+
+def code_of(exc: ClientError) -> str:
+    return str(exc.response.get("Error", {}).get("Code", ""))

@@ -1,0 +1,105 @@
+"""Puts that botocore signs and does nothing else for.
+
+A call of a botocore client takes a millisecond of processor time, most of it for being able to make any call of any service. Once
+a client has put one object, the next ones differ from it in key, body and time, so they are built by hand, signed by botocore's
+signer, and sent over a session. Whatever is not plainly written so is the client's again: it alone retries, slows down, follows
+a bucket into its region, and knows what an error means.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+import requests
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from urllib3 import Timeout
+
+from anomaly.sessions import FAILURES, body_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from botocore.credentials import Credentials
+    from mypy_boto3_s3 import S3Client
+
+    from anomaly.sessions import StraightSession
+
+REST_S = 10.0
+"""After a failure the client does it all for so long, at the pace that it finds right."""
+ANSWER_BYTES = 64 * 1024
+# https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-auth-using-authorization-header.html
+_SIGNED = re.compile(r"AWS4-HMAC-SHA256 Credential=[^/]+/\d{8}/([^/]+)/s3/aws4_request,")
+
+
+class _Signer(S3SigV4Auth):
+    """Signature version 4, over a body whose digest is known."""
+
+    def payload(self, request: AWSRequest) -> str:
+        return str(request.context["sha256"])
+
+
+class StraightPuts:
+    """For many threads.
+
+    Args:
+        client: whose requests show the way: where to, and for which region they are signed.
+        credentials: asked for each put, since they may be renewed.
+        timeout_s: to connect, and of silence.
+    """
+
+    def __init__(
+        self,
+        client: S3Client,
+        session: StraightSession,
+        credentials: Credentials,
+        *,
+        timeout_s: tuple[float, float],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._session = session
+        self._credentials = credentials
+        self._timeout = Timeout(connect=timeout_s[0], read=timeout_s[1])
+        self._clock = clock
+        self._rests_until = float("-inf")
+        self._seen: tuple[str, str] | None = None
+        self._way: tuple[str, str] | None = None
+        client.meta.events.register("before-send.s3.PutObject", self._see)
+
+    def put(self, key: str, body: bytes, *, headers: Mapping[str, str], sha256: bytes) -> int | None:
+        """Put an object; the answer's status, or None where there is no answer, or the client has not shown the way yet."""
+        if self._way is None or self._clock() < self._rests_until:
+            return None
+        (base_url, region), url = self._way, f"{self._way[0]}{quote(key)}"
+        signed = AWSRequest("PUT", url, headers=headers)
+        signed.context["sha256"] = sha256.hex()
+        _Signer(self._credentials.get_frozen_credentials(), "s3", region).add_auth(signed)
+        request = requests.PreparedRequest()
+        request.method, request.url = "PUT", url
+        try:
+            with self._session.answer(
+                request, origin=base_url, headers=dict(signed.headers.items()), timeout=self._timeout, body=body
+            ) as response:
+                body_of(response, most_bytes=ANSWER_BYTES)
+        except FAILURES:
+            self.rest()
+            return None
+        return response.status
+
+    def rest(self) -> None:
+        """Leave it to the client for a while."""
+        self._rests_until = self._clock() + REST_S
+
+    def learn(self, key: str) -> None:
+        """The client has put this object: the next ones may go the same way."""
+        url, authorization = self._seen or ("", "")
+        signed, path = _SIGNED.match(authorization), f"/{quote(key)}"
+        if signed and url.endswith(path) and not urlsplit(url).query:  # else it was another thread's, or is signed otherwise
+            self._way = url[: 1 - len(path)], signed[1]
+
+    def _see(self, request: Any, **_: Any) -> None:
+        authorization = request.headers.get("Authorization", "")
+        self._seen = request.url, authorization.decode() if isinstance(authorization, bytes) else authorization
