@@ -39,6 +39,8 @@ ROLLED_BACK = (errors.DeadlockDetected, errors.LockNotAvailable, errors.Serializ
 """The server says so itself: nothing happened, and the same statement may succeed now."""
 REPEATS = 2
 BACKOFF_S = 0.1
+SLOW_S = 0.1
+"""A faster statement is not worth a line of the log: there is one for each record."""
 SESSION = """
 select set_config('statement_timeout', '15s', false), set_config('lock_timeout', '5s', false),
        set_config('idle_in_transaction_session_timeout', '15s', false), set_config('application_name', 'anomaly', false)
@@ -55,21 +57,19 @@ class Calls:
         self._started: dict[socket.socket, float] = {}
 
     @contextlib.contextmanager
-    def timed(self, connection: psycopg.Connection[Any]) -> Iterator[None]:
-        # A duplicate names this very connection, even after libpq has closed its own and the number is someone else's.
-        with socket.socket(fileno=os.dup(connection.fileno())) as line:
-            with self._lock:
-                self._started[line] = self._clock()
-            try:
-                yield
-            finally:
-                with self._lock:
-                    self._started.pop(line, None)
+    def timed(self, line: socket.socket) -> Iterator[None]:
+        """A call on the connection of that line."""
+        self._started[line] = self._clock()
+        try:
+            yield
+        finally:
+            with self._lock:  # whoever shuts it, shuts no later call
+                self._started.pop(line, None)
 
     def shut_overdue(self) -> int:
         """Shut the sockets of calls past their deadline; each of them fails at once. How many they were."""
         with self._lock:
-            overdue = [line for line, started in self._started.items() if self._clock() - started > self._deadline_s]
+            overdue = [line for line, started in list(self._started.items()) if self._clock() - started > self._deadline_s]
             for line in overdue:
                 del self._started[line]
                 with contextlib.suppress(OSError):
@@ -95,10 +95,13 @@ class CheckedPool(QueuePool):
         event.listen(self, "connect", self._on_connect)
         event.listen(self, "checkin", self._on_checkin)
         event.listen(self, "checkout", self._on_checkout)
+        event.listen(self, "close", _on_close)
 
     def _on_connect(self, connection: Any, record: Any) -> None:
         connection.autocommit = True
-        with self.calls.timed(connection):
+        # A duplicate names this very connection, even after libpq has closed its own and the number is someone else's.
+        record.info["line"] = line = socket.socket(fileno=os.dup(connection.fileno()))
+        with self.calls.timed(line):
             connection.execute(SESSION)
         record.info["used"] = self._now()
 
@@ -110,11 +113,16 @@ class CheckedPool(QueuePool):
         if self._now() - record.info["used"] <= self._idle_check_s and not _has_something_to_say(connection):
             return
         try:
-            with self.calls.timed(connection):
+            with self.calls.timed(record.info["line"]):
                 connection.execute("")
         except (psycopg.Error, OSError) as exc:
             log.info("database connection replaced error=%s", type(exc).__name__)
             raise InvalidatePoolError from exc
+
+
+def _on_close(_connection: Any, record: Any) -> None:
+    if (line := record.info.pop("line", None)) is not None:
+        line.close()
 
 
 def _has_something_to_say(connection: psycopg.Connection[Any]) -> bool:
@@ -198,24 +206,22 @@ class Database:
         self._pool.dispose()
 
     def _once(self, name: str, params: Params) -> list[dict[str, Any]]:
-        text, started = self._statements.text(name), time.monotonic()
+        text, began = self._statements.text(name), time.monotonic()
         proxy = self._pool.connect()
         try:
-            rows = self._fetched(proxy.dbapi_connection, text, params)
+            connection: Any = proxy.dbapi_connection
+            with self._pool.calls.timed(proxy.info["line"]), connection.cursor(row_factory=dict_row) as cursor:
+                cursor.execute(text, params)
+                rows: list[dict[str, Any]] = cursor.fetchall()
         except BaseException as exc:
             # A shutdown that interrupts the call, too, leaves the connection in the middle of an answer.
             proxy.invalidate(exc)
             raise
         finally:
             proxy.close()
-        log.debug("statement done name=%s rows=%d took_ms=%.1f", name, len(rows), (time.monotonic() - started) * 1000)
+        if (took_s := time.monotonic() - began) >= SLOW_S:
+            log.debug("statement took long name=%s rows=%d took_ms=%.1f", name, len(rows), took_s * 1000)
         return rows
-
-    def _fetched(self, connection: Any, text: str, params: Params) -> list[dict[str, Any]]:
-        with self._pool.calls.timed(connection), connection.cursor(row_factory=dict_row) as cursor:
-            cursor.execute(text, params)
-            rows: list[dict[str, Any]] = cursor.fetchall()
-            return rows
 
 
 def _connection_lost(exc: Exception, error: AnomalyError) -> bool:

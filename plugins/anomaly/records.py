@@ -6,6 +6,7 @@ import json
 import uuid
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Any, Literal, NewType, Self
 
 from anomaly.errors import Misconfigured
@@ -22,6 +23,7 @@ FIRST_TOKEN = 2
 _BATCH_NAMESPACE = uuid.UUID("6f0b8d0e-6a54-4c61-9c1b-0d4f6a1f2a77")
 
 
+@cache
 def batch_id_of(dag_id: str, run_id: str) -> BatchId:
     """Derive the batch of a run; a second try of `claim` finds what its first try committed."""
     return BatchId(uuid.uuid5(_BATCH_NAMESPACE, f"{dag_id}\n{run_id}"))
