@@ -14,7 +14,8 @@ from anomaly.database import Database, checked_pool, connector
 from anomaly.record_store import RecordStore
 from anomaly.records import Answer, Archived, Holder, Run, Verdict, Window
 from anomaly.settings import Settings
-from benchmarks.contestants.plain import TIMEOUT_S, UPDATES, params
+from benchmarks.contestants.plain import UPDATES, params
+from benchmarks.job import TIMEOUT_S
 from benchmarks.services import answer_to
 from benchmarks.statements import sql
 

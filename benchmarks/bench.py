@@ -16,6 +16,7 @@ import requests
 from psycopg.rows import dict_row
 
 from anomaly.schema import migrate
+from benchmarks import environments
 from benchmarks.job import Effort, Job
 from benchmarks.statements import sql
 from embedded.child import ROOT
@@ -153,7 +154,8 @@ def work(job: Job) -> Effort:
     Raises:
         Wrong: it failed.
     """
-    command = [sys.executable, "-m", "benchmarks.contestant"]
+    python = environments.python(job.contestant, folder=Path(job.folder))
+    command = [python, "-m", "benchmarks.contestant"]
     done = subprocess.run(  # noqa: S603  # our own words
         command, cwd=ROOT, env=environment(), input=job.to_json(), stdout=subprocess.PIPE, text=True, check=False
     )

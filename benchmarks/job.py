@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+TIMEOUT_S = 30
+"""Of the contestants' requests, but for ours."""
 _STATUS = Path("/proc/self/status")
 
 

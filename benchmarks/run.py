@@ -45,6 +45,7 @@ CONTESTANTS = {
     "before": Contestant(module="before", records_max=50),
     "pooled": Contestant(module="pooled", records_max=50),
     "asyncio": Contestant(module="asyncio_script"),
+    "asyncio-signed": Contestant(module="asyncio_signed"),
     "ours": Contestant(module="ours"),
     "ours-2": Contestant(module="ours", tasks=2),
     "airflow": Contestant(airflow=in_airflow.ours_in_airflow),

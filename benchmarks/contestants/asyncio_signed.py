@@ -1,15 +1,22 @@
-"""Objects put into S3 over aiohttp, signed by botocore: the release of aiobotocore that fits would need another botocore."""
+"""asyncio without a client of S3: botocore signs each put, and aiohttp sends it."""
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from benchmarks.contestants import asyncio_stages
+
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     import aiohttp
+
+    from benchmarks.job import Job
 
 
 class _Signer(S3SigV4Auth):
@@ -19,7 +26,7 @@ class _Signer(S3SigV4Auth):
         return str(request.context["sha256"])
 
 
-class SignedBucket:
+class Bucket:
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
         self._session = session
         self._url = url
@@ -33,3 +40,13 @@ class SignedBucket:
         async with self._session.put(url, data=body, headers=dict(request.headers)) as answer:
             if answer.status not in {200, 412}:
                 raise RuntimeError(f"S3 answered {answer.status}")
+
+
+@asynccontextmanager
+async def _bucket(job: Job) -> AsyncIterator[Bucket]:
+    async with asyncio_stages.session(asyncio_stages.S3_CONNECTIONS) as session:
+        yield Bucket(session, f"{job.s3_url}/{job.bucket}")
+
+
+def work(job: Job) -> None:
+    asyncio_stages.work(job, _bucket)

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from benchmarks.job import Job
 
 UPDATES = ("insert_result", "log_timestamp", "update_record", "update_flags")
-TIMEOUT_S = 30
 
 
 def s3_client(job: Job) -> S3Client:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import psycopg
 import requests
 
-from benchmarks.contestants.plain import TIMEOUT_S, UPDATES, answer_key, image_key, params, s3_client
+from benchmarks.contestants.plain import UPDATES, answer_key, image_key, params, s3_client
+from benchmarks.job import TIMEOUT_S
 from benchmarks.statements import sql
 
 if TYPE_CHECKING:
