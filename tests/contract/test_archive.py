@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -10,12 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
+from botocore import UNSIGNED
 from botocore.config import Config
+from botocore.credentials import Credentials
 
 from anomaly.archive import Archive, client_config
 from anomaly.errors import ArchiveUnavailable, Misconfigured
 from anomaly.records import Image
+from anomaly.sessions import StraightSession
 from anomaly.settings import Settings
+from anomaly.sockets import pool_classes
+from anomaly.straight_puts import REST_S, StraightPuts
 from tests.parts.http_stub import HttpStub, Reply
 
 if TYPE_CHECKING:
@@ -44,6 +50,10 @@ def a_client(endpoint_url: str, access_key: str = "key", secret_key: str = "secr
     )
 
 
+def a_session() -> StraightSession:
+    return StraightSession(pools=pool_classes(deadline_s=60, only_public=False), origins=1, connections=16, proxies={})
+
+
 @pytest.fixture(scope="session")
 def client(s3: S3) -> Iterator[S3Client]:
     made = a_client(s3.endpoint_url, s3.access_key, s3.secret_key)
@@ -57,9 +67,20 @@ def prefix() -> str:
     return uuid.uuid4().hex
 
 
-@pytest.fixture
-def archive(client: S3Client, s3: S3, prefix: str) -> Archive:
-    return Archive(client, s3.bucket, f"/{prefix}/")
+@pytest.fixture(scope="session")
+def straight(client: S3Client, s3: S3) -> Iterator[StraightPuts]:
+    """That knows the way, and never rests."""
+    with a_session() as session:
+        made = StraightPuts(
+            client, session, Credentials(s3.access_key, s3.secret_key), timeout_s=(5, 30), clock=itertools.count(step=60.0).__next__
+        )
+        Archive(client, s3.bucket, "first", straight=made).put_image(an_image())
+        yield made
+
+
+@pytest.fixture(params=["through the client", "straight"])
+def archive(request: pytest.FixtureRequest, client: S3Client, s3: S3, prefix: str, straight: StraightPuts) -> Archive:
+    return Archive(client, s3.bucket, f"/{prefix}/", straight=straight if request.param == "straight" else None)
 
 
 @pytest.fixture
@@ -305,3 +326,112 @@ def test_a_wrong_secret_fails_the_check(s3: S3) -> None:
 def test_a_name_that_is_no_bucket_fails_the_check(client: S3Client) -> None:
     with pytest.raises(Misconfigured, match="bucket"):
         Archive(client, "no bucket!").check()
+
+
+# --- puts past the client
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+BY_THE_CLIENT = "amz-sdk-invocation-id"
+"""A header of botocore's client."""
+
+
+class Straight:
+    """An archive at the stub that goes straight where it can, and how each put came."""
+
+    def __init__(self, stub: HttpStub, *, token: str | None = None, **config: Any) -> None:
+        self.clock = Clock()
+        self.session = a_session()
+        self.client = boto3.client(
+            "s3",
+            endpoint_url=stub.url(""),
+            region_name="eu-north-1",
+            aws_access_key_id="key",
+            aws_secret_access_key="secret",  # noqa: S106  # for the stub
+            aws_session_token=token,
+            config=Config(**client_config(Settings(), endpoint_url=stub.url("")), **config),
+        )
+        puts = StraightPuts(self.client, self.session, Credentials("key", "secret", token), timeout_s=(5, 30), clock=self.clock)
+        self.archive = Archive(self.client, "bucket", "a b/ü", straight=puts)
+        self._stub = stub
+
+    def put(self, number: int, *replies: Reply) -> None:
+        """Put an object of that number, which the stub answers so."""
+        image_sha256 = f"{number:064x}"
+        self._stub.at(f"/bucket/a%20b/%C3%BC/answers/{CONFIG}/00/{image_sha256}.json", *(replies or [Reply()]))
+        self.archive.put_answer(CONFIG, image_sha256, b"{}", batch=None)
+
+    def ways(self) -> list[str]:
+        return ["client" if BY_THE_CLIENT in seen.headers else "straight" for seen in self._stub.requests]
+
+
+@pytest.fixture
+def straight_at_stub(stub: HttpStub, monkeypatch: pytest.MonkeyPatch) -> Iterator[Straight]:
+    monkeypatch.setattr(time, "sleep", lambda _: None)  # botocore's waits cannot be injected
+    made = Straight(stub)
+    yield made
+    made.session.close()
+    made.client.close()
+
+
+def test_after_the_client_has_put_one_object_the_next_go_straight(straight_at_stub: Straight, stub: HttpStub) -> None:
+    for number in range(4):
+        straight_at_stub.put(number)
+
+    assert straight_at_stub.ways() == ["client", "straight", "straight", "straight"]
+    first, second, *_ = stub.requests
+    for name in ("if-none-match", "x-amz-checksum-sha256", "x-amz-content-sha256", "content-type", "content-length"):
+        assert second.headers[name] == first.headers[name], name
+    assert "/eu-north-1/s3/aws4_request" in second.headers["authorization"]
+
+
+def test_an_object_that_is_there_needs_one_straight_put(straight_at_stub: Straight) -> None:
+    straight_at_stub.put(1)
+    straight_at_stub.put(2, failure(412, "PreconditionFailed"))
+
+    assert straight_at_stub.ways() == ["client", "straight"]
+
+
+@pytest.mark.parametrize("reply", [failure(503, "SlowDown"), failure(409, "ConditionalRequestConflict"), Reply(reset=True)])
+def test_what_fails_straight_is_the_clients_for_a_while(straight_at_stub: Straight, reply: Reply) -> None:
+    straight_at_stub.put(1)
+    straight_at_stub.put(2, reply, Reply())
+    straight_at_stub.put(3)
+    straight_at_stub.clock.now += REST_S
+    straight_at_stub.put(4)
+
+    assert straight_at_stub.ways() == ["client", "straight", "client", "client", "straight"]
+
+
+def test_what_the_client_says_of_a_failure_is_said(straight_at_stub: Straight) -> None:
+    straight_at_stub.put(1)
+    with pytest.raises(Misconfigured, match="session token"):
+        straight_at_stub.put(2, failure(400, "ExpiredToken"))
+
+
+def test_a_session_token_travels_with_a_straight_put(stub: HttpStub) -> None:
+    made = Straight(stub, token="temporary")  # noqa: S106  # for the stub
+    made.put(1)
+    made.put(2)
+    made.session.close()
+    made.client.close()
+
+    assert made.ways() == ["client", "straight"]
+    assert stub.requests[1].headers["x-amz-security-token"] == "temporary"
+    assert "x-amz-security-token" in stub.requests[1].headers["authorization"]
+
+
+def test_a_client_that_does_not_sign_shows_no_way(stub: HttpStub) -> None:
+    made = Straight(stub, signature_version=UNSIGNED)
+    made.put(1)
+    made.put(2)
+    made.session.close()
+    made.client.close()
+
+    assert made.ways() == ["client", "client"]
