@@ -57,6 +57,7 @@ class Settings:
     db_idle_check_s: float = _between(5.0, 0, 600, "idle time after which a connection is checked before it is used")
     db_call_deadline_s: float = _between(20.0, 1, 600, "after which a database call is given up and its socket shut")
 
+    one_core: int = _between(1, 0, 1, "1: the threads of a task share one core, as they take turns anyway; 0: they may use all")
     write_patience_s: float = _between(120.0, 0, 3600, "how long a write to the bucket or the database is tried again")
 
     tasks_max: int = _between(4, 1, 1000, "mapped tasks of a run that sizes its batch itself: as many as workers run at once")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+from contextlib import nullcontext
 from datetime import datetime
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from airflow.sdk import get_current_context
 from airflow.sdk.observability import stats
 
 from anomaly import connections, logs, runs
+from anomaly.cores import on_one_core
 from anomaly.errors import Misconfigured
 from anomaly.feed import Feed
 from anomaly.fleet import Fleet
@@ -27,6 +29,7 @@ from anomaly.steps import Steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from airflow.sdk import Asset, Context
 
@@ -66,6 +69,7 @@ def process(description: dict[str, Any]) -> None:
     context["chunk_number"] = chunk.number  # type: ignore[typeddict-unknown-key]  # for map_index_template
     with (
         told() as signals,
+        _keeping_together(run, holder, settings),
         connections.database(settings) as database,
         connections.image_source(settings) as source,
         connections.detector(conn_id, settings) as detector,
@@ -222,6 +226,11 @@ def _max_map_length() -> int:
     from airflow.configuration import conf  # noqa: PLC0415  # it is not needed where only a connection is
 
     return conf.getint("core", "max_map_length")
+
+
+def _keeping_together(run: Run, holder: Holder, settings: Settings) -> AbstractContextManager[None]:
+    """The tasks of a run go to one core after the other, and those of different runs do not all begin with the same."""
+    return on_one_core(run.batch_id.int + holder.map_index) if settings.one_core else nullcontext()
 
 
 def _fleet(run: Run, holder: Holder, database: Database, conn_id: str, quota: Quota) -> Fleet:
