@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +14,41 @@ if TYPE_CHECKING:
 
 FORMAT = "%(asctime)s %(levelname)s %(process)d %(threadName)s %(name)s: %(message)s"
 ROOT = "anomaly"
+LINES = 100
+"""Of DEBUG, that are written together. A process that is killed takes so many with it; processing_log has what they told of records."""
+
+
+class _ToFile(logging.FileHandler):
+    """Writes what is below INFO a few lines at a time, since each record has one; what matters is written at once, after all before it."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, encoding="utf-8", delay=False)
+        self._lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines.append(f"{self.format(record)}\n")
+        if record.levelno >= logging.INFO or len(self._lines) >= LINES:
+            self.flush()
+
+    def flush(self) -> None:
+        with self.lock or nullcontext():
+            lines, self._lines = self._lines, []
+            if lines and self.stream:
+                # Processes share the file, which is open for appending: so many whole lines are one write.
+                os.write(self.stream.fileno(), "".join(lines).encode("utf-8", "backslashreplace"))
+
+
+class _Formatter(logging.Formatter):
+    """The standard one, that asks for the time of day once a second."""
+
+    _second = (-1, "")
+
+    def formatTime(self, record: logging.LogRecord, _datefmt: str | None = None) -> str:  # noqa: N802  # the standard library's name
+        second, text = self._second
+        if second != int(record.created):
+            second, text = int(record.created), time.strftime(self.default_time_format, time.localtime(record.created))
+            self._second = second, text
+        return f"{text},{record.msecs:03.0f}"
 
 
 class _ToRoot(logging.Handler):
@@ -35,10 +73,17 @@ def configure(settings: Settings) -> None:
     logger.addHandler(to_root)
     try:
         Path(settings.log_file).parent.mkdir(parents=True, exist_ok=True)
-        # Processes share the file: each line is one write in append mode.
-        to_file = logging.FileHandler(settings.log_file, encoding="utf-8", delay=False)
+        logger.addHandler(to_file(settings.log_file))
     except OSError as exc:
         logger.warning("no log file: %s", exc)
-        return
-    to_file.setFormatter(logging.Formatter(FORMAT))
-    logger.addHandler(to_file)
+
+
+def to_file(path: str) -> logging.Handler:
+    """Appends to a file that other processes may append to as well.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    made = _ToFile(path)
+    made.setFormatter(_Formatter(FORMAT))
+    return made

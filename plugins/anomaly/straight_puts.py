@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 import requests
@@ -42,6 +42,12 @@ class _Signer(S3SigV4Auth):
         return str(request.context["sha256"])
 
 
+class _Way(NamedTuple):
+    base_url: str
+    host: str
+    region: str
+
+
 class StraightPuts:
     """For many threads.
 
@@ -66,22 +72,22 @@ class StraightPuts:
         self._clock = clock
         self._rests_until = float("-inf")
         self._seen: tuple[str, str] | None = None
-        self._way: tuple[str, str] | None = None
+        self._way: _Way | None = None
         client.meta.events.register("before-send.s3.PutObject", self._see)
 
     def put(self, key: str, body: bytes, *, headers: Mapping[str, str], sha256: bytes) -> int | None:
         """Put an object; the answer's status, or None where there is no answer, or the client has not shown the way yet."""
         if self._way is None or self._clock() < self._rests_until:
             return None
-        (base_url, region), url = self._way, f"{self._way[0]}{quote(key)}"
-        signed = AWSRequest("PUT", url, headers=headers)
+        way, url = self._way, f"{self._way.base_url}{quote(key)}"
+        signed = AWSRequest("PUT", url, headers={"Host": way.host, **headers})
         signed.context["sha256"] = sha256.hex()
-        _Signer(self._credentials.get_frozen_credentials(), "s3", region).add_auth(signed)
+        _Signer(self._credentials.get_frozen_credentials(), "s3", way.region).add_auth(signed)
         request = requests.PreparedRequest()
         request.method, request.url = "PUT", url
         try:
             with self._session.answer(
-                request, origin=base_url, headers=dict(signed.headers.items()), timeout=self._timeout, body=body
+                request, origin=way.base_url, headers=dict(signed.headers.items()), timeout=self._timeout, body=body
             ) as response:
                 body_of(response, most_bytes=ANSWER_BYTES)
         except FAILURES:
@@ -98,7 +104,7 @@ class StraightPuts:
         url, authorization = self._seen or ("", "")
         signed, path = _SIGNED.match(authorization), f"/{quote(key)}"
         if signed and url.endswith(path) and not urlsplit(url).query:  # else it was another thread's, or is signed otherwise
-            self._way = url[: 1 - len(path)], signed[1]
+            self._way = _Way(base_url=url[: 1 - len(path)], host=urlsplit(url).netloc, region=signed[1])
 
     def _see(self, request: Any, **_: Any) -> None:
         authorization = request.headers.get("Authorization", "")
