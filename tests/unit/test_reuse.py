@@ -360,13 +360,13 @@ class Crossing:
             return Turn.OURS if self.askers.setdefault(image, number) == number else Turn.THEIRS
 
         def fetched(image: int) -> None:
-            if image == second:  # only once the first one is being asked about
+            if image == second:  # only once both tasks ask about their first one
                 assert self.asks[number].wait(BOUND_S)
 
         def asked(image: int, _before: int) -> None:
             assert image == first
-            self.asks[number].set()
             self.crossed.wait(BOUND_S)
+            self.asks[number].set()
 
         def committed(claim: Claim) -> None:
             self.earlier[claim.image_url.rsplit("/", 1)[1]] = EARLIER
