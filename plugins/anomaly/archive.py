@@ -24,7 +24,7 @@ from anomaly.errors import ArchiveUnavailable, Misconfigured
 from anomaly.objects import StoredObject
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
     from mypy_boto3_s3 import S3Client
@@ -71,9 +71,19 @@ class Archive:
     Misconfigured when it will not until a person has changed something.
     """
 
-    def __init__(self, client: S3Client, bucket: str, prefix: str = "", *, straight: StraightPuts | None = None) -> None:
+    def __init__(
+        self,
+        client: S3Client,
+        bucket: str,
+        prefix: str = "",
+        *,
+        straight: StraightPuts | None = None,
+        retried: Callable[[], None] = lambda: None,
+    ) -> None:
         self._client = client
         self._straight = straight
+        # botocore asks after each try of a request, whether it went well or not.
+        client.meta.events.register("needs-retry.s3", lambda attempts, **_: retried() if attempts > 1 else None)
         # With Expect, each write would wait for an answer before its body and one after it, and read the first byte by byte.
         client.meta.events.unregister("before-call.s3", add_expect_header)
         self._bucket = bucket

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
+    from anomaly.metrics import Metrics
     from anomaly.settings import Settings
     from anomaly.sharing import Fleet
     from anomaly.stages import Loop
@@ -56,12 +57,14 @@ class Asking:
         blamed: set[int],
         last_try: bool,
         settings: Settings,
+        metrics: Metrics,
         rng: Random,
         clock: Callable[[], float],
     ) -> None:
         self._ends = ends
         self._loop = loop
         self._settings = settings
+        self._metrics = metrics
         self._rng = rng
         self._clock = clock
         self._throttle = Throttle(slots=settings.detector_slots, quota=fleet.quota, clock=clock)
@@ -107,6 +110,10 @@ class Asking:
                 self._throttle.give_back()
         self._sharing.go_on(waiting=len(self._waiting))
 
+    def tell(self) -> None:
+        """Say how many requests may be in flight, how many are, and for how long none may start."""
+        self._metrics.throttle(limit=self._throttle.limit, in_flight=self.in_flight, held_s=self.wait_s)
+
     def leave(self) -> None:
         """Leave this task's part of the detector to the others; blocks."""
         self._sharing.leave()
@@ -127,7 +134,9 @@ class Asking:
         self._ends.answered(work)
 
     def _not_answered(self, work: Work, error: BaseException) -> None:
-        self._throttle.failed(began=work.asked_at, overloaded=isinstance(error, Throttled | DetectorOverloaded))
+        if overloaded := isinstance(error, Throttled | DetectorOverloaded):
+            self._metrics.throttled(error)
+        self._throttle.failed(began=work.asked_at, overloaded=overloaded)
         match error:
             case Throttled():
                 self._hold_back(work, error)
@@ -156,6 +165,7 @@ class Asking:
     def _hold(self, pause_s: float) -> None:
         wait_s = pause_s * self._rng.uniform(1.0, MOST_JITTER)
         self._throttle.hold(wait_s)
+        self.tell()  # it may be over before the next time
         if pause_s > self._settings.detector_hold_s:
             error = Throttled("the detector asks for a longer pause than a task waits", retry_after_s=pause_s)
             for each in self.clear():
@@ -178,5 +188,6 @@ class Asking:
             self._ends.failed_for_now(work, error)
         else:
             wait_s = backoff.delay_s(work.failures, base_s=self._settings.detector_backoff_s, cap_s=60.0, rng=self._rng)
+            self._metrics.retried("detector")
             log.info("detector is asked again id=%d in_s=%.1f: %s", work.claim.record_id, wait_s, error)
             self._loop.call_later(wait_s, lambda: self.add(work) if self._ends.goes_on(work) else None)

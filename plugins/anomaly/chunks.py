@@ -35,7 +35,7 @@ class ChunkStore(Protocol):
     def end_chunk(self, run: Run, number: int, holder: Holder, *, tally: dict[str, Any]) -> bool: ...
     def park_chunks(self, run: Run, holder: Holder, *, lease_s: float) -> None: ...
     def release_chunks(self, run: Run, holder: Holder) -> None: ...
-    def pool_status(self) -> str: ...
+    def pool_use(self) -> tuple[int, int]: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -55,6 +55,7 @@ class Chunks:
         failed: is told why no further chunk can be opened.
         patience_s: how long it is tried again to open one while the database is away.
         worked: is given the tally of each chunk that was worked.
+        lost: is told of each chunk that was lost.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Chunks:
         keeper: Callable[[Callable[[int], None]], Keeper],
         failed: Callable[[BaseException], None],
         worked: Callable[[Tally], None],
+        lost: Callable[[], None],
         patience_s: float,
         clock: Callable[[], float],
     ) -> None:
@@ -76,6 +78,7 @@ class Chunks:
         self._store = store
         self._tell_failed = failed
         self._tell_worked = worked
+        self._tell_lost = lost
         self._patience_s = patience_s
         self._clock = clock
         self._loop = loop
@@ -197,7 +200,7 @@ class Chunks:
 
     def _worked(self, held: _Held) -> None:
         log.info("chunk worked number=%d %s", held.number, held.tally)
-        log.debug("database pool: %s", self._store.pool_status())
+        log.debug("database pool: in_use=%d open=%d", *self._store.pool_use())
         self._tell_worked(held.tally)
         if held.unfinished:
             return  # it stays leased until it is parked
@@ -215,8 +218,9 @@ class Chunks:
     def _lost(self, number: int) -> None:
         """What waits is dropped now, what is under way at its next step."""
         held = self._held.get(number)
-        if held is None:
+        if held is None or held.lost:
             return
+        self._tell_lost()
         log.warning("lease of chunk %d lost with %d records under way", number, held.left)
         held.lost = True
         for queue in (self.waiting, self._suspects):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -14,12 +15,14 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.postgres.hooks.postgres import PostgresHook
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
+from airflow.sdk.observability import stats
 from botocore.config import Config
 from psycopg.conninfo import make_conninfo
 
 from anomaly import archive, detectors, images, sessions
 from anomaly.database import Database, checked_pool
 from anomaly.errors import Misconfigured
+from anomaly.metrics import SILENT, Metrics
 from anomaly.quarantine import Quarantine
 from anomaly.record_store import RecordStore
 from anomaly.sockets import pool_classes
@@ -27,9 +30,9 @@ from anomaly.straight_puts import StraightPuts
 from anomaly.upkeep import Upkeep
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from airflow.sdk import Connection
+    from airflow.sdk import Connection, Context
     from mypy_boto3_s3 import S3Client
 
     from anomaly.settings import Settings
@@ -62,12 +65,13 @@ def records_dsn() -> str:
 
 
 @contextlib.contextmanager
-def database(settings: Settings) -> Iterator[Database]:
+def database(settings: Settings, metrics: Metrics = SILENT) -> Iterator[Database]:
     """The records database, on a checked pool of PostgresHook's connections; the pool is closed afterwards."""
     of = connection(DB)
     of.extra = json.dumps({"connect_timeout": settings.db_connect_timeout_s, **of.extra_dejson})
     hook = PostgresHook(connection=of, log_sql=False)
-    with contextlib.closing(Database(checked_pool(hook.get_conn, settings))) as opened:
+    pool = checked_pool(hook.get_conn, settings)
+    with contextlib.closing(Database(pool, retried=partial(metrics.retried, "database"))) as opened:
         yield opened
 
 
@@ -92,7 +96,7 @@ def upkeep(settings: Settings) -> Iterator[Upkeep]:
         yield Upkeep(opened)
 
 
-def bucket(settings: Settings) -> archive.Archive:
+def bucket(settings: Settings, metrics: Metrics = SILENT) -> archive.Archive:
     """The archive, on one client of S3Hook; what the connection says about the client goes before our settings."""
     extra = connection(S3).extra_dejson
     if not extra.get("bucket"):
@@ -102,11 +106,14 @@ def bucket(settings: Settings) -> archive.Archive:
     # As the hook's get_conn() would, which reads the source of each caller for the User-Agent: half a second of each task.
     session = hook.get_session()
     client = session.client("s3", endpoint_url=hook.conn_config.get_service_endpoint_url("s3"), config=config, verify=hook.verify)
-    straight = _straight_puts(client, session.get_credentials(), verify=hook.verify, settings=settings)
-    return archive.Archive(client, bucket=extra["bucket"], prefix=extra.get("prefix", ""), straight=straight)
+    retried = partial(metrics.retried, "archive")
+    straight = _straight_puts(client, session.get_credentials(), verify=hook.verify, settings=settings, retried=retried)
+    return archive.Archive(client, extra["bucket"], extra.get("prefix", ""), straight=straight, retried=retried)
 
 
-def _straight_puts(client: S3Client, credentials: Any, *, verify: bool | str | None, settings: Settings) -> StraightPuts | None:
+def _straight_puts(
+    client: S3Client, credentials: Any, *, verify: bool | str | None, settings: Settings, retried: Callable[[], None]
+) -> StraightPuts | None:
     """The short way for most puts, with the client's proxies and certificates; none where it would lack something."""
     config: Any = client.meta.config
     if credentials is None or config.client_cert or config.proxies_config:
@@ -120,7 +127,7 @@ def _straight_puts(client: S3Client, credentials: Any, *, verify: bool | str | N
     )
     if (verify := os.environ.get("AWS_CA_BUNDLE") if verify is None else verify) is not None:
         session.verify = verify
-    return StraightPuts(client, session, credentials, timeout_s=timeout_s)
+    return StraightPuts(client, session, credentials, timeout_s=timeout_s, retried=retried)
 
 
 def image_rules() -> images.ImageRules:
@@ -135,10 +142,10 @@ def image_rules() -> images.ImageRules:
 
 
 @contextlib.contextmanager
-def image_source(settings: Settings) -> Iterator[images.ImageSource]:
+def image_source(settings: Settings, metrics: Metrics = SILENT) -> Iterator[images.ImageSource]:
     """The image hosts."""
     rules = image_rules()
-    with images.session(settings, rules) as session:
+    with images.session(settings, rules, retried=partial(metrics.retried, "image")) as session:
         yield images.ImageSource(session, settings, rules)
 
 
@@ -164,6 +171,15 @@ def detector_health(conn_id: str, settings: Settings) -> int | None:
             return session.get(base_url.rstrip("/") + path, timeout=timeout, allow_redirects=False).status_code
         except requests.RequestException:
             return None
+
+
+def metrics(context: Context) -> Metrics:
+    """Airflow's statistics; a further try of a task is told at once."""
+    ti = context["ti"]
+    made = Metrics(stats, task=str(max(0, ti.map_index or 0)))
+    if ti.try_number > 1:
+        made.retried("task")
+    return made
 
 
 def tasks_at_once() -> int:

@@ -164,11 +164,13 @@ class Database:
         statements: Statements | None = None,
         sleep: Callable[[float], None] = time.sleep,
         rng: Random | None = None,
+        retried: Callable[[], None] = lambda: None,
     ) -> None:
         self._pool = pool
         self._statements = statements or shipped()
         self._sleep = sleep
         self._rng = rng or Random()  # noqa: S311  # it spreads waits, and guards nothing
+        self._tell_retried = retried
 
     def rows(self, name: str, params: Params, *, repeatable: bool = True) -> list[dict[str, Any]]:
         """The rows of a statement.
@@ -190,6 +192,7 @@ class Database:
                 if failures > REPEATS or not (isinstance(exc, ROLLED_BACK) or (repeatable and _connection_lost(exc, error))):
                     raise error from exc
                 log.warning("statement repeated name=%s failures=%d error=%s", name, failures, error)
+                self._tell_retried()
             self._sleep(delay_s(failures, base_s=BACKOFF_S, cap_s=1.0, rng=self._rng))
 
     def row(self, name: str, params: Params, *, repeatable: bool = True) -> dict[str, Any] | None:
@@ -199,8 +202,10 @@ class Database:
     def shut_overdue_calls(self) -> int:
         return self._pool.calls.shut_overdue()
 
-    def pool_status(self) -> str:
-        return self._pool.status()
+    def pool_use(self) -> tuple[int, int]:
+        """Connections in use, and open."""
+        in_use = self._pool.checkedout()
+        return in_use, in_use + self._pool.checkedin()
 
     def close(self) -> None:
         self._pool.dispose()

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from anomaly.errors import LeaseLost
+from anomaly.metrics import SILENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
+    from anomaly.metrics import Metrics
     from anomaly.records import BatchId, Chunk, Claim, Holder, Origin, Run
 
 log = logging.getLogger(__name__)
@@ -60,6 +62,7 @@ class Feed:
         store: Chunks,
         lease_s: float,
         learn: Callable[[Sequence[Claim]], tuple[Claim, ...]] = tuple,
+        metrics: Metrics = SILENT,
     ) -> None:
         self._run = run
         self._holder = holder
@@ -67,6 +70,7 @@ class Feed:
         self._store = store
         self._lease_s = lease_s
         self._learn = learn
+        self._metrics = metrics
         self._own = [first.number]
         self._opened: set[int] = set()
         self._unsure = holder.try_number > 1
@@ -101,14 +105,15 @@ class Feed:
     def _claim(self, origin: Origin) -> int | None:
         self._store.reap_expired_chunks()
         self._unsure = True
-        number = self._store.claim_chunk(
-            self._run,
-            began_at=self._began_at,
-            origin=origin,
-            map_index=self._holder.map_index,
-            try_number=self._holder.try_number,
-            lease_s=self._lease_s,
-        )
+        with self._metrics.timed("claim"):
+            number = self._store.claim_chunk(
+                self._run,
+                began_at=self._began_at,
+                origin=origin,
+                map_index=self._holder.map_index,
+                try_number=self._holder.try_number,
+                lease_s=self._lease_s,
+            )
         self._unsure = False
         return number
 
@@ -116,7 +121,8 @@ class Feed:
         """Open a chunk; None when it is over or someone else's by now."""
         since = time.monotonic()
         try:
-            claims = self._store.open_chunk(self._run.batch_id, number, self._holder, lease_s=self._lease_s)
+            with self._metrics.timed("open"):
+                claims = self._store.open_chunk(self._run.batch_id, number, self._holder, lease_s=self._lease_s)
         except LeaseLost as exc:
             log.info("chunk %d is not ours any more: %s", number, exc)
             self._own.remove(number)

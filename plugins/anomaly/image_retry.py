@@ -32,6 +32,8 @@ class Waits:
     retry_after_cap_s: float
     sleep: Callable[[float], None]
     rng: Random
+    retried: Callable[[], None] = lambda: None
+    """Is told of each further request."""
 
 
 class ImageRetry(Retry):
@@ -58,6 +60,7 @@ class ImageRetry(Retry):
         wait_s = backoff.delay_s(failures, base_s=waits.base_s, cap_s=BACKOFF_CAP_S, rng=waits.rng, hint_s=_hint_s(response))
         cause = self.history[-1].status or type(self.history[-1].error).__name__
         log.info("image request failed cause=%s failures=%d wait_s=%.2f", cause, failures, wait_s)
+        waits.retried()
         waits.sleep(wait_s)
 
 

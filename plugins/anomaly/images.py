@@ -96,7 +96,12 @@ def shown(url: str) -> str:
 
 
 def session(
-    settings: Settings, rules: ImageRules | None = None, *, sleep: Callable[[float], None] = time.sleep, rng: Random | None = None
+    settings: Settings,
+    rules: ImageRules | None = None,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+    rng: Random | None = None,
+    retried: Callable[[], None] = lambda: None,
 ) -> StraightSession:
     """A session for image hosts: retries, pool, deadline and address guard; for as many threads as fetch at once.
 
@@ -105,7 +110,11 @@ def session(
     """
     rules = rules or ImageRules()
     waits = Waits(
-        base_s=settings.image_backoff_s, retry_after_cap_s=settings.image_retry_after_cap_s, sleep=sleep, rng=rng or SystemRandom()
+        base_s=settings.image_backoff_s,
+        retry_after_cap_s=settings.image_retry_after_cap_s,
+        sleep=sleep,
+        rng=rng or SystemRandom(),
+        retried=retried,
     )
     hide_query_strings()
     return StraightSession(

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from anomaly.records import Backlog
 
 if TYPE_CHECKING:
     from anomaly.database import Database
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """Records with which something is still to be done, by state; a million stands for that or more."""
+
+    due: int
+    later: int
+    """Pending, and not before a time that has not come."""
+    claimed: int
+    quarantined: int
+    oldest_due_age_s: float | None
+    """How long ago the one was captured that is due for the longest; None where nothing is due."""
 
 
 class Measured:
@@ -22,5 +34,5 @@ class Measured:
         return rate
 
     def backlog(self) -> Backlog:
-        """What waits to be claimed right now."""
+        """What waits right now."""
         return Backlog(**self._database.rows("backlog", {})[0])

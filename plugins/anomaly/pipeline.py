@@ -28,6 +28,7 @@ from anomaly.errors import (
     Retryable,
     Throttled,
 )
+from anomaly.metrics import SILENT
 from anomaly.reuse import Reuse
 from anomaly.stages import Loop, Stage, Step
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from anomaly.feed import Feed
     from anomaly.lease import Keeper
+    from anomaly.metrics import Metrics
     from anomaly.records import Holder, Run
     from anomaly.settings import Settings
     from anomaly.sharing import Fleet
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SAMPLE_S = 5.0
+"""How often it is told how much is in use."""
 OBJECTS = 2
 """A commit waits until so many writes to the archive are over: the image, and the answer with its heat map."""
 
@@ -76,11 +80,14 @@ class Pipeline:
         worked: Callable[[Tally], None],
         settings: Settings,
         rng: Random,
+        metrics: Metrics = SILENT,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._holder = holder
         self._store = store
         self._settings = settings
+        self._metrics = metrics
+        self._sample_at = float("-inf")
         self._rng = rng
         self._clock = clock
         self._loop = Loop(clock=clock)
@@ -92,6 +99,7 @@ class Pipeline:
             blamed=blamed,
             last_try=holder.last_try,
             settings=settings,
+            metrics=metrics,
             rng=rng,
             clock=clock,
         )
@@ -104,6 +112,7 @@ class Pipeline:
             keeper=keeper,
             failed=self.stop,
             worked=worked,
+            lost=metrics.lease_lost,
             patience_s=settings.write_patience_s,
             clock=clock,
         )
@@ -127,7 +136,13 @@ class Pipeline:
         self._keep_answer = self._step("archive", archiving, steps.archive_answer, self._answer_kept)
         self._commit = self._step("commit", committing, steps.commit, self._committed)
         self._reuse = Reuse(
-            find=steps.look_up, drop=steps.drop_ask, read=steps.reuse, reading=archiving, then=self, loop=self._loop, clock=self._clock
+            find=self._metrics.timed("look_up")(steps.look_up),
+            drop=steps.drop_ask,
+            read=steps.reuse,
+            reading=archiving,
+            then=self,
+            loop=self._loop,
+            clock=self._clock,
         )
         self._endings = Endings(store=self._store, stage=committing, ended=self._close, failed=self.failed)
 
@@ -149,6 +164,7 @@ class Pipeline:
         self._chunks.keeper.start()
         try:
             while not self._over():
+                self._sample()
                 if self._stopped_by is None:
                     self._chunks.feed_more(below=2 * self._settings.detector_slots)
                     self._start_fetching()
@@ -165,6 +181,16 @@ class Pipeline:
             self._conclude()
         finally:
             self._asking.leave()
+            self._metrics.throttle(limit=0, in_flight=0, held_s=0.0)
+            self._metrics.pool(0, 0)
+
+    def _sample(self) -> None:
+        """Tell once in a while how much is in use right now."""
+        if (now := self._clock()) < self._sample_at:
+            return
+        self._sample_at = now + SAMPLE_S
+        self._asking.tell()
+        self._metrics.pool(*self._store.pool_use())
 
     def interrupt(self) -> None:
         """Ask to end soon; for any thread and for signal handlers."""
@@ -284,6 +310,7 @@ class Pipeline:
         if blocked_s >= self._settings.write_patience_s:
             self.stop(DetectorDown(f"gave up after {blocked_s:.0f} s: {error}", delay_s=self.retry_delay_s()))
         else:
+            self._metrics.retried("archive" if isinstance(error, ArchiveUnavailable) else "database")
             self._loop.call_later(self._rng.uniform(1.0, 1.1) * min(5.0, max(0.2, blocked_s)), partial(self._submit, step, subject))
 
     def give_back(self, work: Work, error: Throttled) -> None:
@@ -307,6 +334,8 @@ class Pipeline:
         if self._stopped_by is not None:
             return
         log.warning("stopping: %s", error)
+        if isinstance(error, DetectorDown):
+            self._metrics.breaker_opened()
         self._stopped_by = error
         self._stop_at = self._clock() + self._settings.grace_s
         self._chunks.feed_no_more()

@@ -233,8 +233,8 @@ class RecordStore(Answers):
         """Shut the sockets of calls past their deadline; how many they were. For a thread that does nothing else."""
         return self._database.shut_overdue_calls()
 
-    def pool_status(self) -> str:
-        return self._database.pool_status()
+    def pool_use(self) -> tuple[int, int]:
+        return self._database.pool_use()
 
     def close(self) -> None:
         self._database.close()

@@ -237,15 +237,6 @@ class Choice:
     record_ids: tuple[int, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Backlog:
-    """What waits to be claimed right now."""
-
-    due: int
-    oldest: datetime | None
-    """When the oldest of them was captured."""
-
-
 def regions_json(verdict: Verdict) -> str:
     """The regions as the database stores them."""
     return json.dumps(verdict.regions)

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from anomaly.errors import FailureRateExceeded, Misconfigured, RunStopped
 from anomaly.feed import origins_of
+from anomaly.metrics import SILENT
 from anomaly.records import Chunk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
+    from anomaly.measured import Measured
+    from anomaly.metrics import Metrics
     from anomaly.records import BatchId, BatchReport, Freed, Origin, Preview, Run, Window
     from anomaly.settings import Settings
 
@@ -70,7 +73,9 @@ def sized(run: Run, *, chunk_size: int | None, batch_size: int | None, records_p
     return dataclasses.replace(run, chunk_size=size, batch_size=batch_size or settings.tasks_max * size)
 
 
-def claim(run: Run, *, store: RunStore, archive: RunArchive, queue_lease_s: float, chunks_max: int) -> list[Chunk]:
+def claim(
+    run: Run, *, store: RunStore, archive: RunArchive, queue_lease_s: float, chunks_max: int, metrics: Metrics = SILENT
+) -> list[Chunk]:
     """Claim the run's first batch: up to `batch_size` records, in chunks that wait for their workers; none in a dry run.
 
     A second try finds what the first one committed, and claims only what is still missing.
@@ -89,9 +94,10 @@ def claim(run: Run, *, store: RunStore, archive: RunArchive, queue_lease_s: floa
     store.reap_expired_chunks()
     for origin in origins_of(run):
         while len(numbers) < chunks_max:
-            number = store.claim_chunk(
-                first_batch, began_at=began_at, size=run.chunk_size, origin=origin, map_index=None, try_number=0, lease_s=queue_lease_s
-            )
+            with metrics.timed("claim"):
+                number = store.claim_chunk(
+                    first_batch, began_at=began_at, size=run.chunk_size, origin=origin, map_index=None, try_number=0, lease_s=queue_lease_s
+                )
             if number is None:
                 break
             numbers.append(number)
@@ -175,6 +181,10 @@ def judge(run: Run, body: dict[str, Any], *, failed_tasks: Sequence[str]) -> Non
     worked = failed + events.get("committed", 0)
     if worked and failed / worked > run.max_failure_rate:
         raise FailureRateExceeded(f"{failed} of {worked} records failed, more than max_failure_rate={run.max_failure_rate:g} allows")
+
+
+def tell_backlog(measured: Measured, metrics: Metrics) -> None:
+    optional("no metrics of the backlog", lambda: metrics.backlog(measured.backlog()))
 
 
 def optional(warning: str, action: Callable[[], object]) -> None:

@@ -42,7 +42,7 @@ class Contract:
 
 CONTRACTS = {
     "about_server": Contract("", "version connections now"),
-    "backlog": Contract("", "due oldest"),
+    "backlog": Contract("", "due later claimed quarantined oldest_due_age_s", ("limit",)),
     "batch_chunks": Contract("batch_id", "chunk", ("ended_at is null",)),
     "begin_batch": Contract("batch_id dag_id run_id", "began_at"),
     "claim_done": Contract(_CLAIM, "chunk", ("'done'", "'claimed'", "token + 1", "skip locked", "for update")),

@@ -55,6 +55,7 @@ class StraightPuts:
         client: whose requests show the way: where to, and for which region they are signed.
         credentials: asked for each put, since they may be renewed.
         timeout_s: to connect, and of silence.
+        retried: is told of each put that failed and is the client's again.
     """
 
     def __init__(
@@ -64,11 +65,13 @@ class StraightPuts:
         credentials: Credentials,
         *,
         timeout_s: tuple[float, float],
+        retried: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._session = session
         self._credentials = credentials
         self._timeout = Timeout(connect=timeout_s[0], read=timeout_s[1])
+        self._tell_retried = retried
         self._clock = clock
         self._rests_until = float("-inf")
         self._seen: tuple[str, str] | None = None
@@ -96,7 +99,8 @@ class StraightPuts:
         return response.status
 
     def rest(self) -> None:
-        """Leave it to the client for a while."""
+        """A put has failed: leave it, and what comes for a while, to the client."""
+        self._tell_retried()
         self._rests_until = self._clock() + REST_S
 
     def learn(self, key: str) -> None:

@@ -11,7 +11,6 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import get_current_context
-from airflow.sdk.observability import stats
 
 from anomaly import connections, logs, runs
 from anomaly.cores import on_one_core
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 
     from anomaly.database import Database
     from anomaly.quota import Quota
-    from anomaly.tally import Tally
 
 BLAMED = "blamed_records"
 """What the tries of a mapped task tell each other: records that fail though the detector works."""
@@ -44,21 +42,27 @@ BLAMED = "blamed_records"
 def claim() -> list[dict[str, Any]]:
     """Claim the run's first batch, once all that it needs is seen to be there; returns the chunk descriptions to map over."""
     settings, context = _begin()
-    run, archive = run_of(context), connections.bucket(settings)
+    metrics = connections.metrics(context)
+    run, archive = run_of(context), connections.bucket(settings, metrics)
     archive.check()
     with (
         connections.image_source(settings),
         connections.detector(context["params"]["detector"], settings),
-        connections.database(settings) as database,
+        connections.database(settings, metrics) as database,
     ):
         run, store = _sized(run, context, database, settings), RecordStore(database, settings)
-        claimed = runs.claim(run, store=store, archive=archive, queue_lease_s=settings.queue_lease_s, chunks_max=_max_map_length())
+        claimed = runs.claim(
+            run, store=store, archive=archive, queue_lease_s=settings.queue_lease_s, chunks_max=_max_map_length(), metrics=metrics
+        )
+        runs.tell_backlog(Measured(database), metrics)
     return [chunk.to_xcom() for chunk in claimed]
 
 
 def process(description: dict[str, Any]) -> None:
     """Work a chunk, and then further ones of the same window until nothing is due."""
     settings, context = _begin()
+    metrics = connections.metrics(context)
+    metrics.begin()
     conn_id: str = context["params"]["detector"]
     chunk, run, holder = Chunk.from_xcom(description), run_of(context), holder_of(context)
     if chunk.batch_id != run.batch_id:
@@ -70,22 +74,23 @@ def process(description: dict[str, Any]) -> None:
     with (
         told() as signals,
         _keeping_together(run, holder, settings),
-        connections.database(settings) as database,
-        connections.image_source(settings) as source,
+        connections.database(settings, metrics) as database,
+        connections.image_source(settings, metrics) as source,
         connections.detector(conn_id, settings) as detector,
     ):
         store = RecordStore(database, settings)
-        steps = Steps(run=run, holder=holder, images=source, detector=detector, archive=connections.bucket(settings), store=store)
+        steps = Steps(run=run, holder=holder, images=source, detector=detector, archive=connections.bucket(settings, metrics), store=store)
         pipeline = Pipeline(
             run=run,
             holder=holder,
-            feed=Feed(run=run, holder=holder, first=chunk, store=store, lease_s=settings.lease_s, learn=steps.learn),
+            feed=Feed(run=run, holder=holder, first=chunk, store=store, lease_s=settings.lease_s, learn=steps.learn, metrics=metrics),
             steps=steps,
             store=store,
             fleet=_fleet(run, holder, database, conn_id, detector.quota),
             blamed=blamed,
             keeper=functools.partial(_keeper, run, holder, store, settings),
-            worked=lambda tally: runs.optional("no metrics", lambda: _emit_metrics(tally)),
+            worked=metrics.worked,
+            metrics=metrics,
             settings=settings,
             rng=Random(f"{run.batch_id}/{holder.map_index}/{holder.try_number}"),  # noqa: S311  # spreads waits, and mapped siblings
         )
@@ -100,14 +105,15 @@ def process(description: dict[str, Any]) -> None:
 def report(results: Asset) -> None:
     """Close the run: free what is left, write the report, emit the asset's event, and fail where the run failed."""
     settings, context = _begin()
-    run = run_of(context)
+    run, metrics = run_of(context), connections.metrics(context)
     ti: Any = context["ti"]
     states = ti.get_task_states(dag_id=run.dag_id, task_ids=["claim", "process"], run_ids=[run.run_id]).get(run.run_id, {})
     failed = sorted(name for name, state in states.items() if state in {"failed", "upstream_failed"})
     price = _price(context["params"]["detector"], settings) if run.dry_run else None
-    with connections.database(settings) as database:
+    with connections.database(settings, metrics) as database:
         run, store = _sized(run, context, database, settings), RecordStore(database, settings)
-        body = runs.report(run, store=store, archive=connections.bucket(settings), price=price)
+        body = runs.report(run, store=store, archive=connections.bucket(settings, metrics), price=price)
+        runs.tell_backlog(Measured(database), metrics)
     extra: dict[str, Any] = {name: body[name] for name in ("run_id", "statuses", "events", "anomalies") if name in body}
     runs.optional("no event on the results asset", lambda: _emit_event(context, results, extra))
     runs.judge(run, body, failed_tasks=failed)
@@ -134,17 +140,6 @@ def _price(conn_id: str, settings: Settings) -> float | None:
 
 def _emit_event(context: Context, results: Asset, extra: dict[str, Any]) -> None:
     context["outlet_events"][results].extra = extra
-
-
-def _emit_metrics(tally: Tally) -> None:
-    """Count a chunk's records by how they ended and by error code, and time their operations (milliseconds)."""
-    for event, count in tally.ended.items():
-        stats.incr("anomaly.records", count, tags={"event": event})
-    for code, count in tally.errors.items():
-        stats.incr("anomaly.errors", count, tags={"code": code})
-    for operation, values in tally.took_ms.items():
-        for took_ms in values:
-            stats.timing("anomaly.operation", took_ms, tags={"operation": operation})
 
 
 # ── what the context says

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowSkipException
 
-from anomaly import connections, logs, orphans, retention
+from anomaly import connections, logs, orphans, retention, runs
 from anomaly.doctor import Doctor
 from anomaly.errors import RunStopped
+from anomaly.measured import Measured
 from anomaly.settings import Settings
+from anomaly.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -73,8 +75,9 @@ def alert() -> dict[str, Any]:
         RunStopped: one is.
     """
     settings, context = _begin()
-    with connections.upkeep(settings) as upkeep:
-        due = upkeep.oldest_due()
+    with connections.database(settings) as database:
+        due = Upkeep(database).oldest_due()
+        runs.tell_backlog(Measured(database), connections.metrics(context))
     limit_s = settings.alert_due_age_s
     late = bool(due and limit_s and due.age_s > limit_s)
     told = _told("alert", {"late": late, "limit_s": limit_s, "oldest_s": round(due.age_s) if due else None})

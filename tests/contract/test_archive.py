@@ -357,8 +357,10 @@ class Straight:
             aws_session_token=token,
             config=Config(**client_config(Settings(), endpoint_url=stub.url("")), **config),
         )
-        puts = StraightPuts(self.client, self.session, Credentials("key", "secret", token), timeout_s=(5, 30), clock=self.clock)
-        self.archive = Archive(self.client, "bucket", "a b/ü", straight=puts)
+        self.retries = 0
+        credentials = Credentials("key", "secret", token)
+        puts = StraightPuts(self.client, self.session, credentials, timeout_s=(5, 30), retried=self.retried, clock=self.clock)
+        self.archive = Archive(self.client, "bucket", "a b/ü", straight=puts, retried=self.retried)
         self._stub = stub
 
     def put(self, number: int, *replies: Reply) -> None:
@@ -366,6 +368,9 @@ class Straight:
         image_sha256 = f"{number:064x}"
         self._stub.at(f"/bucket/a%20b/%C3%BC/answers/{CONFIG}/00/{image_sha256}.json", *(replies or [Reply()]))
         self.archive.put_answer(CONFIG, image_sha256, b"{}", batch=None)
+
+    def retried(self) -> None:
+        self.retries += 1
 
     def ways(self) -> list[str]:
         return ["client" if BY_THE_CLIENT in seen.headers else "straight" for seen in self._stub.requests]
@@ -407,6 +412,16 @@ def test_what_fails_straight_is_the_clients_for_a_while(straight_at_stub: Straig
     straight_at_stub.put(4)
 
     assert straight_at_stub.ways() == ["client", "straight", "client", "client", "straight"]
+
+
+def test_each_further_request_is_told_whichever_way_it_goes(straight_at_stub: Straight) -> None:
+    straight_at_stub.put(1)
+    straight_at_stub.put(2)
+    assert straight_at_stub.retries == 0
+    straight_at_stub.put(3, Reply(status=503), Reply())
+    assert (straight_at_stub.ways()[-2:], straight_at_stub.retries) == (["straight", "client"], 1)
+    straight_at_stub.put(4, Reply(status=503), Reply(status=503), Reply())
+    assert (straight_at_stub.ways()[-3:], straight_at_stub.retries) == (["client"] * 3, 3)
 
 
 def test_what_the_client_says_of_a_failure_is_said(straight_at_stub: Straight) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -115,9 +116,15 @@ def dag_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagRuns]:
 
 @pytest.fixture
 def world(dag_runs: DagRuns, database: str, s3: S3, tmp_path: Path) -> Iterator[World]:
+    with a_world(dag_runs, database, s3, tmp_path) as world:
+        yield world
+
+
+@contextlib.contextmanager
+def a_world(dag_runs: DagRuns, database: str, s3: S3, folder: Path) -> Iterator[World]:
     import boto3  # noqa: PLC0415  # heavy, and only for these tests
 
-    prefix = hashlib.sha256(str(tmp_path).encode()).hexdigest()[:8]
+    prefix = hashlib.sha256(str(folder).encode()).hexdigest()[:8]
     client = boto3.client(
         "s3",
         endpoint_url=s3.endpoint_url,
@@ -156,11 +163,11 @@ def world(dag_runs: DagRuns, database: str, s3: S3, tmp_path: Path) -> Iterator[
                 }
             ),
             "AIRFLOW_CONN_ANOMALY_IMAGES": json.dumps({"conn_type": "http", "extra": {"allow_networks": ["127.0.0.0/8"]}}),
-            "ANOMALY_LOG_FILE": str(tmp_path / "logs" / "anomaly_detection.log"),
+            "ANOMALY_LOG_FILE": str(folder / "logs" / "anomaly_detection.log"),
             "ANOMALY_TASK_BACKOFF_S": "0.1",
             "ANOMALY_DETECTOR_BACKOFF_S": "0.01",
             "ANOMALY_IMAGE_BACKOFF_S": "0.01",
         }
-        world = World(dag_runs, sql, stub, Bucket(client, s3.bucket, prefix), env, tmp_path / "logs" / "anomaly_detection.log")
+        world = World(dag_runs, sql, stub, Bucket(client, s3.bucket, prefix), env, folder / "logs" / "anomaly_detection.log")
         world.detector(ANSWER)
         yield world

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anomaly.measured import Measured
+from anomaly.measured import Backlog, Measured
 from tests.parts.records_bench import Bench
 
 if TYPE_CHECKING:
@@ -57,3 +57,31 @@ def test_runs_that_are_not_over_or_had_next_to_nothing_are_not_counted(bench: Be
 def test_a_run_none_of_whose_chunks_was_worked_to_its_end_has_no_rate(bench: Bench) -> None:
     ran(bench, "r")
     assert rate(bench) is None
+
+
+# ── backlog
+
+
+def backlog(bench: Bench) -> Backlog:
+    return Measured(bench.database).backlog()
+
+
+def test_with_no_records_there_is_no_backlog(bench: Bench) -> None:
+    assert backlog(bench) == Backlog(due=0, later=0, claimed=0, quarantined=0, oldest_due_age_s=None)
+
+
+def test_the_backlog_counts_each_state_that_is_not_done(bench: Bench) -> None:
+    for status, count in (("pending", 5), ("quarantined", 3), ("done", 7)):
+        bench.add(count, status=status)
+    bench.do("update anomaly.records set not_before = now() + interval '1 hour' where id = 1")
+    bench.claim(size=2)
+    found = backlog(bench)
+    assert (found.due, found.later, found.claimed, found.quarantined) == (2, 1, 2, 3)
+
+
+def test_the_oldest_is_that_of_the_records_which_are_due_now(bench: Bench) -> None:
+    bench.add(3)
+    bench.do("update anomaly.records set captured_at = now() - id * interval '1 hour'")
+    bench.do("update anomaly.records set not_before = now() + interval '1 minute' where id = 3")
+    age_s = backlog(bench).oldest_due_age_s
+    assert age_s == pytest.approx(7200, abs=60)

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from anomaly.errors import DetectorFailed, LeaseLost
-from anomaly.measured import Measured
-from anomaly.records import Backlog, Freed, Holder
+from anomaly.records import Freed, Holder
 from anomaly.sql_check import SAMPLES
 from anomaly.statements import shipped
-from tests.parts.records_bench import HOLDER, START, Bench
+from tests.parts.records_bench import HOLDER, Bench
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -420,13 +419,3 @@ def test_the_report_of_a_batch_without_records_is_empty(bench: Bench) -> None:
     bench.began()
     report = bench.store.report(bench.batch_id())
     assert (report.statuses, report.events, report.timings, report.tallies, report.anomalies) == ({}, {}, {}, {}, 0)
-
-
-def test_the_backlog_is_what_is_due_now(bench: Bench) -> None:
-    bench.add(3)
-    bench.do("update anomaly.records set not_before = now() + interval '1 hour' where id = 1")
-    assert Measured(bench.database).backlog().due == 2
-    bench.do("delete from anomaly.records")
-    assert Measured(bench.database).backlog() == Backlog(due=0, oldest=None)
-    bench.add(1)
-    assert Measured(bench.database).backlog() == Backlog(due=1, oldest=START)

@@ -148,8 +148,8 @@ class FakeStore:
         self._fail("release_chunks", 0)
         self.released = True
 
-    def pool_status(self) -> str:
-        return "in memory"
+    def pool_use(self) -> tuple[int, int]:
+        return 1, 2
 
     def _fail(self, method: str, number: int) -> None:
         if error := self.fails(method, number):

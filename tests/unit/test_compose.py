@@ -151,28 +151,9 @@ def test_what_secrets_writes_changes_nothing_for_the_commands_of_bin(folder: Pat
 # ── metrics
 
 
-def test_every_panel_asks_for_a_metric_that_the_mapping_makes() -> None:
-    mapping = yaml.safe_load((ROOT / "metrics" / "statsd-mapping.yml").read_text())["mappings"]
-    names = [each["name"].replace("$1", r"\w+") for each in mapping]
-    panels = json.loads((ROOT / "metrics" / "grafana" / "dashboards" / "anomaly.json").read_text())["panels"]
-    expressions = [target["expr"] for panel in panels for target in panel["targets"]]
-    asked = {name for expression in expressions for name in re.findall(r"\banomaly_\w+", expression)}
-    assert asked == {"anomaly_records_total", "anomaly_errors_total", "anomaly_operation_seconds_bucket"}
-    assert [name for name in asked if not any(re.fullmatch(f"{each}(_bucket)?", name) for each in names)] == []
-
-
 def test_the_dashboard_asks_the_data_source_that_is_provisioned() -> None:
     provisioned = ROOT / "metrics" / "grafana" / "provisioning" / "datasources" / "prometheus.yml"
     (source,) = yaml.safe_load(provisioned.read_text())["datasources"]
     assert source["url"] == "http://prometheus:9090"
     panels = json.loads((ROOT / "metrics" / "grafana" / "dashboards" / "anomaly.json").read_text())["panels"]
     assert {panel["datasource"]["uid"] for panel in panels} == {source["uid"]}
-
-
-def test_the_metrics_that_the_operations_page_names_are_mapped() -> None:
-    section = (ROOT / "docs" / "operations.md").read_text().partition("## Metrics\n")[2].partition("\n## ")[0]
-    mapping = yaml.safe_load((ROOT / "metrics" / "statsd-mapping.yml").read_text())["mappings"]
-    kinds = {"counter": "counter", "timer, ms": "observer", "gauge": "gauge"}
-    for name, kind in re.findall(r"^\| `(anomaly\.[\w.]+)` \| ([^|]+?) \|", section, re.MULTILINE):
-        first = next(each for each in mapping if re.fullmatch(each["match"].replace(".", r"\.").replace("*", r"[^.]+"), f"airflow.{name}"))
-        assert first["match_metric_type"] == kinds[kind], name
