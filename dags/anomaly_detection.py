@@ -19,6 +19,10 @@ from typing import Any
 from airflow.sdk import Asset, CronDataIntervalTimetable, Param, RetryDecision, RetryPolicy, dag, task
 
 RESULTS = Asset("anomaly_results")
+# By connection and table: which database and which bucket these are, the connections say when a task runs.
+RECORDS = Asset("anomaly_db/anomaly.records", group="anomaly")
+VERDICTS = [Asset(f"anomaly_db/anomaly.{table}", group="anomaly") for table in ("ai_results", "ai_flags", "processing_log")]
+BUCKET = Asset("anomaly_s3", group="anomaly")
 PARAMS = {
     "select": Param(
         "pending",
@@ -110,19 +114,20 @@ class DelayByError(RetryPolicy):
     },
 )
 def anomaly_detection() -> None:
-    @task
+    @task(inlets=[RECORDS])
     def claim() -> list[dict[str, Any]]:
         from anomaly import tasks
 
         return tasks.claim()
 
-    @task(map_index_template="chunk {{ chunk_number }}")
+    @task(inlets=[RECORDS, BUCKET], map_index_template="chunk {{ chunk_number }}")
     def process(chunk: dict[str, Any]) -> None:
         from anomaly import tasks
 
         tasks.process(chunk)
 
-    @task(outlets=[RESULTS])
+    # What the mapped task has written is told here: each outlet of its own would be an event for each of its instances.
+    @task(outlets=[RESULTS, RECORDS, *VERDICTS, BUCKET])
     def report() -> None:
         from anomaly import tasks
 

@@ -88,13 +88,15 @@ class DagRuns:
 
     def __init__(self, home: Path) -> None:
         self._home = home
+        self.metadata = home / "airflow.db"
+        """Airflow's own database, of SQLite."""
         env = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "ANOMALY", "PYTEST"))}
         self._env = env | {
             "AIRFLOW_HOME": str(home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
             "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.metadata}",
             "PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}",
         }
 
