@@ -1,15 +1,12 @@
 -- How many records are in each state in which something is still to be done, and how long ago the one was captured that is due for the longest.
 -- Every run asks, so of each status at most a million are looked at: the question stays cheap however much has piled up.
-with pending as (
-    select captured_at, not_before is null or not_before <= (select clock_timestamp()) as is_due
-      from anomaly.records as r
-     where status = 'pending'
-     order by captured_at, r.id
-     limit 1000000
-)
-select count(*) filter (where is_due) as due,
-       count(*) filter (where not is_due) as later,
-       (select count(*) from (select from anomaly.records where status = 'claimed' limit 1000000) as r) as claimed,
-       (select count(*) from (select from anomaly.records where status = 'quarantined' limit 1000000) as r) as quarantined,
-       extract(epoch from clock_timestamp() - min(captured_at) filter (where is_due))::double precision as oldest_due_age_s
-  from pending
+select count(*) filter (where pending.is_due) as due,
+       count(*) filter (where not pending.is_due) as later,
+       (select count(*) from (select from anomaly.records where status = 'claimed' limit 1000000) as claimed) as claimed,
+       (select count(*) from (select from anomaly.records where status = 'quarantined' limit 1000000) as quarantined) as quarantined,
+       extract(epoch from clock_timestamp() - min(pending.captured_at) filter (where pending.is_due))::double precision as oldest_due_age_s
+  from (select captured_at, not_before is null or not_before <= (select clock_timestamp()) as is_due
+          from anomaly.records as r
+         where status = 'pending'
+         order by captured_at, r.id
+         limit 1000000) as pending
