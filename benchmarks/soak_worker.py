@@ -64,7 +64,13 @@ def work(given: dict[str, Any]) -> None:
         for number in range(1, TRIES + 1):
             holder = Holder(map_index=given["map_index"], try_number=number, last_try=number == TRIES)
             steps = Steps(
-                run=run, holder=holder, images=images.ImageSource(session, SETTINGS, rules), detector=detector, archive=archive, store=store
+                run=run,
+                holder=holder,
+                images=images.ImageSource(session, SETTINGS, rules),
+                detector=detector,
+                archive=archive,
+                store=store,
+                commits=SETTINGS.commit_workers,
             )
             fleet = Fleet(database, detector="soak", holder=f"{run.batch_id}/{holder.map_index}/{number}", quota=detector.quota)
             try:

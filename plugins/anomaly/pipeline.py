@@ -134,6 +134,7 @@ class Pipeline:
         self._fetch = self._step("fetch", stage("fetch", workers=settings.fetch_workers), steps.fetch, self._fetched)
         self._keep_image = self._step("archive", archiving, steps.archive_image, self._archived)
         self._keep_answer = self._step("archive", archiving, steps.archive_answer, self._answer_kept)
+        self._end = self._step("archive", archiving, steps.end, self._answer_kept)
         self._commit = self._step("commit", committing, steps.commit, self._committed)
         self._reuse = Reuse(
             find=self._metrics.timed("look_up")(steps.look_up),
@@ -243,11 +244,14 @@ class Pipeline:
         self._reuse.settle(work)
         if not work.ended:
             self._unwritten.add(work)
-            self._submit(self._keep_answer, work)
+            self._submit(self._keep_answer if self._chunks.is_lost(work) else self._end, work)
 
     def _answer_kept(self, work: Work) -> None:
         self._unwritten.discard(work)
-        self._archived(work)
+        if work.committed:
+            self._committed(work)
+        else:
+            self._archived(work)
 
     def _archived(self, work: Work) -> None:
         self._unblock(work)

@@ -7,7 +7,8 @@ import logging
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from threading import BoundedSemaphore
+from typing import TYPE_CHECKING, TypeVar
 
 from anomaly.errors import AnomalyError, DatabaseUnavailable, Retryable
 from anomaly.records import Answer, Archived
@@ -17,59 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-    from anomaly.records import Claim, Earlier, Holder, Image, Run, Verdict
+    from anomaly.parts import Archive, Detector, ImageSource, Results
+    from anomaly.records import Claim, Earlier, Holder, Image, Run
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
-
-
-class ImageSource(Protocol):
-    def fetch(self, url: str) -> Image: ...
-
-
-class Detector(Protocol):
-    @property
-    def config(self) -> str:
-        """Digest of everything that shapes an answer."""
-        ...
-
-    def ask(self, image: Image, *, idempotency_key: str) -> Answer:
-        """One request."""
-        ...
-
-    def read(self, raw: bytes) -> Verdict:
-        """An answer that was archived."""
-        ...
-
-
-class Archive(Protocol):
-    def put_image(self, image: Image) -> str: ...
-    def put_answer(self, config: str, image_sha256: str, raw: bytes, *, batch: str | None) -> str: ...
-    def find_answer(self, config: str, image_sha256: str, *, batch: str | None) -> bytes | None: ...
-    def read_answer(self, key: str) -> bytes | None: ...
-    def put_heatmap(self, config: str, image_sha256: str, png: bytes, *, batch: str | None) -> str: ...
-
-
-class Results(Protocol):
-    """What is known of earlier results, whose turn it is to ask for a new one, and how that is added."""
-
-    def find_answers(self, run: Run, *, config: str, image_sha256s: Sequence[str]) -> dict[str, Earlier]: ...
-    def find_or_ask(self, run: Run, holder: Holder, *, config: str, wanted: Sequence[Wanted]) -> dict[str, Answered | Turn]: ...
-    def drop_ask(self, run: Run, claim: Claim, *, config: str, image_sha256: str) -> None: ...
-
-    def commit(
-        self,
-        claim: Claim,
-        answer: Answer,
-        archived: Archived,
-        *,
-        config: str,
-        image_sha256: str,
-        run: Run,
-        holder: Holder,
-        timings: dict[str, float],
-    ) -> None: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -104,6 +58,7 @@ class Work:
     """Monotonic time of the detector's first word to hold back."""
     timings: dict[str, float] = field(default_factory=dict)
     """Milliseconds by operation."""
+    committed: bool = False
     ended: bool = False
 
     @contextmanager
@@ -118,15 +73,18 @@ class Work:
 
 
 class Steps:
-    """The steps, bound to the parts that a task has opened."""
+    """The steps, bound to the parts that a task has opened; at most so many *commits* at once."""
 
-    def __init__(self, *, run: Run, holder: Holder, images: ImageSource, detector: Detector, archive: Archive, store: Results) -> None:
+    def __init__(
+        self, *, run: Run, holder: Holder, images: ImageSource, detector: Detector, archive: Archive, store: Results, commits: int
+    ) -> None:
         self._run = run
         self._holder = holder
         self._images = images
         self._detector = detector
         self._archive = archive
         self._store = store
+        self._commits = BoundedSemaphore(commits)
         self._answers_of = str(run.batch_id) if run.fresh else None
 
     def learn(self, claims: Sequence[Claim]) -> tuple[Claim, ...]:
@@ -218,13 +176,26 @@ class Steps:
         with work.timed("archive"):
             if work.answer_key is None:
                 work.answer_key = self._archive.put_answer(*of, answer.raw, batch=self._answers_of)
-            if answer.verdict.heatmap is not None:
+            if answer.verdict.heatmap is not None and work.heatmap_key is None:
                 try:
                     work.heatmap_key = self._archive.put_heatmap(*of, answer.verdict.heatmap, batch=self._answers_of)
                 except AnomalyError as exc:
                     log.warning("heat map of record id=%d not archived: %s", work.claim.record_id, exc)
 
+    def end(self, work: Work) -> None:
+        """Write the answer down; commit it as well where the image is there and a commit is free, which saves the way to another thread."""
+        self.archive_answer(work)
+        if work.image_key is not None and self._commits.acquire(blocking=False):
+            try:
+                self._commit(work)
+            finally:
+                self._commits.release()
+
     def commit(self, work: Work) -> None:
+        with self._commits:
+            self._commit(work)
+
+    def _commit(self, work: Work) -> None:
         image, answer = _there(work.image), _there(work.answer)
         archived = Archived(image_key=_there(work.image_key), answer_key=_there(work.answer_key), heatmap_key=work.heatmap_key)
         began = time.monotonic()
@@ -239,6 +210,7 @@ class Steps:
             timings=work.timings,
         )
         work.timings["commit"] = round((time.monotonic() - began) * 1000, 3)
+        work.committed = True
 
 
 def _there(product: T | None) -> T:

@@ -79,7 +79,15 @@ def process(description: dict[str, Any]) -> None:
         connections.detector(conn_id, settings) as detector,
     ):
         store = RecordStore(database, settings)
-        steps = Steps(run=run, holder=holder, images=source, detector=detector, archive=connections.bucket(settings, metrics), store=store)
+        steps = Steps(
+            run=run,
+            holder=holder,
+            images=source,
+            detector=detector,
+            archive=connections.bucket(settings, metrics),
+            store=store,
+            commits=settings.commit_workers,
+        )
         pipeline = Pipeline(
             run=run,
             holder=holder,

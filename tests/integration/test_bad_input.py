@@ -58,7 +58,13 @@ def work(bench: Bench, run: Run, chunk: Chunk, *, images: FakeImages | None = No
         )
 
     steps = Steps(
-        run=run, holder=HOLDER, images=images or FakeImages(), detector=detector or FakeDetector(), archive=FakeArchive(), store=store
+        run=run,
+        holder=HOLDER,
+        images=images or FakeImages(),
+        detector=detector or FakeDetector(),
+        archive=FakeArchive(),
+        store=store,
+        commits=SETTINGS.commit_workers,
     )
     Pipeline(
         run=run,

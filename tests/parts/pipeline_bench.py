@@ -264,7 +264,15 @@ class Bench:
 
     def pipeline(self, *, worked: Callable[[Tally], None] | None = None) -> Pipeline:
         first = Chunk(batch_id=BATCH, number=0, began_at=datetime(2026, 1, 1, tzinfo=UTC))
-        steps = Steps(run=self.run, holder=self.holder, images=self.images, detector=self.detector, archive=self.archive, store=self.store)
+        steps = Steps(
+            run=self.run,
+            holder=self.holder,
+            images=self.images,
+            detector=self.detector,
+            archive=self.archive,
+            store=self.store,
+            commits=self.settings.commit_workers,
+        )
         return Pipeline(
             run=self.run,
             holder=self.holder,

@@ -3,7 +3,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -12,7 +12,7 @@ from anomaly.records import Holder
 from tests.parts.pipeline_bench import RUN, SETTINGS, Bench, FakeArchive, FakeDetector, FakeImages, FakeStore, claims
 
 if TYPE_CHECKING:
-    from anomaly.records import Claim
+    from anomaly.records import Claim, Image
 
 
 def test_all_records_of_all_chunks_that_are_due_are_committed_and_their_chunks_ended() -> None:
@@ -199,6 +199,44 @@ def test_the_database_going_away_during_a_commit_is_waited_for() -> None:
     bench.drain()
     assert store.outcome == {1: "committed"}
     assert bench.detector.asked[1] == 1
+    assert bench.archive.writes_of_answers == 1
+    assert store.commits[1] == 3
+
+
+def test_as_many_commits_run_at_once_as_the_settings_say_whichever_threads_they_are_on() -> None:
+    together = threading.Barrier(SETTINGS.commit_workers)
+    at_once: list[int] = []
+    under_way: set[int] = set()
+
+    def committed(claim: Claim) -> None:
+        under_way.add(claim.record_id)
+        together.wait(20)
+        at_once.append(len(under_way))
+        together.wait(20)
+        under_way.discard(claim.record_id)
+
+    store = FakeStore([claims(range(20))], commit_error=committed)
+    Bench(store, settings=replace(SETTINGS, archive_workers=8)).drain()
+    assert len(store.outcome) == 20
+    assert set(at_once) == {SETTINGS.commit_workers}
+
+
+def test_an_answer_whose_image_is_not_written_yet_waits_with_its_commit() -> None:
+    answered = threading.Event()
+
+    class SlowForImages(FakeArchive):
+        def put_image(self, image: Image) -> str:
+            assert answered.wait(20)
+            return super().put_image(image)
+
+        def put_answer(self, *args: Any, **kwargs: Any) -> str:
+            answered.set()
+            return super().put_answer(*args, **kwargs)
+
+    store = FakeStore([claims([1])])
+    Bench(store, archive=SlowForImages()).drain()
+    assert store.outcome == {1: "committed"}
+    assert store.commits[1] == 1
 
 
 def test_no_more_records_hold_an_image_than_the_stages_can_use() -> None:
