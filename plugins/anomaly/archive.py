@@ -204,9 +204,9 @@ class Archive:
     def _put_once(self, key: str, body: bytes, content_type: str, sha256: bytes) -> None:
         """By its end an object is there: ours, or the first one. It takes one request, or few where writers race."""
         checksum = b64encode(sha256).decode()
-        if self._put_straight(key, body, content_type, checksum, sha256):
-            return
         with self._translated("write"):
+            if self._put_straight(key, body, content_type, checksum, sha256):
+                return
             for _ in range(RACES_MAX):
                 try:
                     self._client.put_object(

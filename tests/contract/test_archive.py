@@ -8,12 +8,14 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import boto3
 import pytest
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.credentials import Credentials
+from botocore.exceptions import CredentialRetrievalError
 
 from anomaly.archive import Archive, client_config
 from anomaly.errors import ArchiveUnavailable, Misconfigured
@@ -440,6 +442,16 @@ def test_a_session_token_travels_with_a_straight_put(stub: HttpStub) -> None:
     assert made.ways() == ["client", "straight"]
     assert stub.requests[1].headers["x-amz-security-token"] == "temporary"
     assert "x-amz-security-token" in stub.requests[1].headers["authorization"]
+
+
+def test_credentials_that_cannot_be_renewed_are_told_as_what_the_archive_lacks(straight_at_stub: Straight, stub: HttpStub) -> None:
+    straight_at_stub.put(1)
+    straight_at_stub.credentials.get_frozen_credentials = Mock(  # type: ignore[method-assign]  # as of a role that is not given any more
+        side_effect=CredentialRetrievalError(provider="assume-role", error_msg="denied")
+    )
+    with pytest.raises(ArchiveUnavailable, match="CredentialRetrievalError"):
+        straight_at_stub.put(2)
+    assert len(stub.requests) == 1
 
 
 def test_a_client_that_does_not_sign_shows_no_way(stub: HttpStub) -> None:
