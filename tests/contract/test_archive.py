@@ -360,8 +360,8 @@ class Straight:
             config=Config(**client_config(Settings(), endpoint_url=stub.url("")), **config),
         )
         self.retries = 0
-        credentials = Credentials("key", "secret", token)
-        puts = StraightPuts(self.client, self.session, credentials, timeout_s=(5, 30), retried=self.retried, clock=self.clock)
+        self.credentials = Credentials("key", "secret", token)
+        puts = StraightPuts(self.client, self.session, self.credentials, timeout_s=(5, 30), retried=self.retried, clock=self.clock)
         self.archive = Archive(self.client, "bucket", "a b/ü", straight=puts, retried=self.retried)
         self._stub = stub
 
