@@ -12,7 +12,7 @@ import hashlib
 import re
 import threading
 from base64 import b64encode
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
@@ -204,7 +204,7 @@ class Archive:
     def _put_once(self, key: str, body: bytes, content_type: str, sha256: bytes) -> None:
         """By its end an object is there: ours, or the first one. It takes one request, or few where writers race."""
         checksum = b64encode(sha256).decode()
-        with self._translated("write"):
+        with self._translated("write"), self._straight.looking() if self._straight else nullcontext():
             if self._put_straight(key, body, content_type, checksum, sha256):
                 return
             for _ in range(RACES_MAX):

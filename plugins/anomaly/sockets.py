@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     Network = IPv4Network | IPv6Network
 
 _BUFFER_BYTES = 32 * 1024  # headers and a small body in one call
+TOGETHER_BYTES = 256 * 1024
+"""A larger body is not worth its copy."""
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 # Global by the standard library, yet tunnels into IPv4, or local in an older way.
 _NOT_PUBLIC = tuple(ipaddress.ip_network(net) for net in ("2002::/16", "2001::/32", "192.88.99.0/24", "fec0::/10"))
@@ -118,7 +120,8 @@ class _Connection(HTTPConnection):
             super().request(*args, **kwargs)
         finally:
             self._held = None
-        self.send(b"".join(held))
+        for data in [b"".join(held)] if sum(map(len, held)) <= TOGETHER_BYTES else held:
+            self.send(data)
 
     def send(self, data: Any) -> None:
         if self._held is None:

@@ -9,7 +9,9 @@ a bucket into its region, and knows what an error means.
 from __future__ import annotations
 
 import re
+import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
@@ -21,13 +23,15 @@ from urllib3 import Timeout
 from anomaly.sessions import FAILURES, body_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from botocore.credentials import Credentials
     from mypy_boto3_s3 import S3Client
 
     from anomaly.sessions import StraightSession
 
+LOOKING_S = 1.0
+"""A put waits no longer for another one to show the way."""
 REST_S = 10.0
 """After a failure the client does it all for so long, at the pace that it finds right."""
 ANSWER_BYTES = 64 * 1024
@@ -76,6 +80,8 @@ class StraightPuts:
         self._rests_until = float("-inf")
         self._seen: tuple[str, str] | None = None
         self._way: _Way | None = None
+        self._there_is_none = False
+        self._looking = threading.Lock()
         client.meta.events.register("before-send.s3.PutObject", self._see)
 
     def put(self, key: str, body: bytes, *, headers: Mapping[str, str], sha256: bytes) -> int | None:
@@ -98,6 +104,19 @@ class StraightPuts:
             return None
         return response.status
 
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """While nobody knows the way, one put is under way at a time, so that the client needs no more than one connection to show it."""
+        ours = self._way is None and not self._there_is_none and self._looking.acquire(timeout=LOOKING_S)
+        if ours and self._way is not None:
+            self._looking.release()
+            ours = False
+        try:
+            yield
+        finally:
+            if ours:
+                self._looking.release()
+
     def rest(self) -> None:
         """A put has failed: leave it, and what comes for a while, to the client."""
         self._tell_retried()
@@ -107,8 +126,12 @@ class StraightPuts:
         """The client has put this object: the next ones may go the same way."""
         url, authorization = self._seen or ("", "")
         signed, path = _SIGNED.match(authorization), f"/{quote(key)}"
-        if signed and url.endswith(path) and not urlsplit(url).query:  # else it was another thread's, or is signed otherwise
+        if not url.endswith(path):  # it was another thread's
+            return
+        if signed:
             self._way = _Way(base_url=url[: 1 - len(path)], host=urlsplit(url).netloc, region=signed[1])
+        else:
+            self._there_is_none = True
 
     def _see(self, request: Any, **_: Any) -> None:
         authorization = request.headers.get("Authorization", "")

@@ -398,6 +398,13 @@ def test_after_the_client_has_put_one_object_the_next_go_straight(straight_at_st
     assert "/eu-north-1/s3/aws4_request" in second.headers["authorization"]
 
 
+def test_of_many_threads_one_shows_the_way_to_the_others(straight_at_stub: Straight) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(straight_at_stub.put, range(64)))
+
+    assert sorted(straight_at_stub.ways()) == ["client", *["straight"] * 63]
+
+
 def test_an_object_that_is_there_needs_one_straight_put(straight_at_stub: Straight) -> None:
     straight_at_stub.put(1)
     straight_at_stub.put(2, failure(412, "PreconditionFailed"))
