@@ -71,6 +71,7 @@ def work(given: dict[str, Any]) -> None:
                 archive=archive,
                 store=store,
                 commits=SETTINGS.commit_workers,
+                archivers=SETTINGS.archive_workers,
             )
             fleet = Fleet(database, detector="soak", holder=f"{run.batch_id}/{holder.map_index}/{number}", quota=detector.quota)
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, TypeVar
@@ -73,10 +73,24 @@ class Work:
 
 
 class Steps:
-    """The steps, bound to the parts that a task has opened; at most so many *commits* at once."""
+    """The steps, bound to the parts that a task has opened.
+
+    Args:
+        commits: so many at once, at most.
+        archivers: threads that write to the archive.
+    """
 
     def __init__(
-        self, *, run: Run, holder: Holder, images: ImageSource, detector: Detector, archive: Archive, store: Results, commits: int
+        self,
+        *,
+        run: Run,
+        holder: Holder,
+        images: ImageSource,
+        detector: Detector,
+        archive: Archive,
+        store: Results,
+        commits: int,
+        archivers: int,
     ) -> None:
         self._run = run
         self._holder = holder
@@ -85,6 +99,7 @@ class Steps:
         self._archive = archive
         self._store = store
         self._commits = BoundedSemaphore(commits)
+        self._by_archivers = BoundedSemaphore(archivers // 2)  # a database that hangs leaves enough of them to write answers down
         self._answers_of = str(run.batch_id) if run.fresh else None
 
     def learn(self, claims: Sequence[Claim]) -> tuple[Claim, ...]:
@@ -185,11 +200,11 @@ class Steps:
     def end(self, work: Work) -> None:
         """Write the answer down; commit it as well where the image is there and a commit is free, which saves the way to another thread."""
         self.archive_answer(work)
-        if work.image_key is not None and self._commits.acquire(blocking=False):
-            try:
+        if work.image_key is None:
+            return
+        with _if_free(self._by_archivers) as ours, _if_free(self._commits) if ours else nullcontext(False) as free:
+            if free:
                 self._commit(work)
-            finally:
-                self._commits.release()
 
     def commit(self, work: Work) -> None:
         with self._commits:
@@ -211,6 +226,17 @@ class Steps:
         )
         work.timings["commit"] = round((time.monotonic() - began) * 1000, 3)
         work.committed = True
+
+
+@contextmanager
+def _if_free(places: BoundedSemaphore) -> Iterator[bool]:
+    """Whether there was a place, which is given back afterwards."""
+    got = places.acquire(blocking=False)
+    try:
+        yield got
+    finally:
+        if got:
+            places.release()
 
 
 def _there(product: T | None) -> T:

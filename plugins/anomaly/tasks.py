@@ -87,6 +87,7 @@ def process(description: dict[str, Any]) -> None:
             archive=connections.bucket(settings, metrics),
             store=store,
             commits=settings.commit_workers,
+            archivers=settings.archive_workers,
         )
         pipeline = Pipeline(
             run=run,

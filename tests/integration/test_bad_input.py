@@ -65,6 +65,7 @@ def work(bench: Bench, run: Run, chunk: Chunk, *, images: FakeImages | None = No
         archive=FakeArchive(),
         store=store,
         commits=SETTINGS.commit_workers,
+        archivers=SETTINGS.archive_workers,
     )
     Pipeline(
         run=run,

@@ -272,6 +272,7 @@ class Bench:
             archive=self.archive,
             store=self.store,
             commits=self.settings.commit_workers,
+            archivers=self.settings.archive_workers,
         )
         return Pipeline(
             run=self.run,

@@ -221,6 +221,25 @@ def test_as_many_commits_run_at_once_as_the_settings_say_whichever_threads_they_
     assert set(at_once) == {SETTINGS.commit_workers}
 
 
+def test_commits_that_hang_do_not_keep_answers_from_being_written_down() -> None:
+    all_written = threading.Event()
+
+    class Watched(FakeArchive):
+        def put_answer(self, *args: Any, **kwargs: Any) -> str:
+            key = super().put_answer(*args, **kwargs)
+            if self.writes_of_answers == 8:
+                all_written.set()
+            return key
+
+    def committed(_: Claim) -> None:
+        assert all_written.wait(20)
+
+    settings = replace(SETTINGS, detector_slots=8, archive_workers=2, commit_workers=2)
+    store = FakeStore([claims(range(8))], commit_error=committed)
+    Bench(store, archive=Watched(), settings=settings).drain()
+    assert store.outcome == dict.fromkeys(range(8), "committed")
+
+
 def test_an_answer_whose_image_is_not_written_yet_waits_with_its_commit() -> None:
     answered = threading.Event()
 
