@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -12,6 +13,8 @@ from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]  # it ships no types
+
+from anomaly.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docker-compose.yaml").read_text()
@@ -89,6 +92,16 @@ def test_the_example_explains_each_variable_and_none_that_is_not_read() -> None:
     example = (ROOT / ".env.example").read_text()
     named = set(re.findall(r"^# ((?:SERVER|AIRFLOW|COMPOSE)_\w+)='", example, re.MULTILINE))
     assert named - {"COMPOSE_PROFILES"} == {name for name, _ in VARIABLE.findall(TEXT)}
+
+
+def test_postgres_gives_airflow_and_all_tasks_at_once_the_connections_that_they_may_want() -> None:
+    airflow = importlib.util.find_spec("airflow")
+    assert airflow
+    options = Path((airflow.submodule_search_locations or [""])[0]) / "config_templates" / "config.yml"
+    parallelism = int(yaml.safe_load(options.read_text())["core"]["options"]["parallelism"]["default"])
+    given = re.search(r"max_connections=\$\{SERVER_POSTGRES_CONNECTIONS:-(\d+)\}", " ".join(SERVICES["postgres"]["command"]))
+    assert given
+    assert int(given[1]) >= parallelism * Settings().db_pool_max + 80
 
 
 # ── bin/secrets
