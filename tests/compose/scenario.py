@@ -1,28 +1,26 @@
-"""What tests/compose/run watches: every service healthy, 200 records done, a restart that loses nothing, a worker killed at work."""
+"""What tests/compose/run watches: every service healthy, 200 records done, a restart that loses nothing, a worker killed at work.
+
+The stages stand on each other, so the first one that fails is the last one that runs; the summary names them all.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
-import shutil
-import socket
 import subprocess
 import sys
 import time
-import urllib.parse
-import urllib.request
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tests.compose import dashboard, hidden, refusals
+from tests.compose.stack import PROJECT, RUN_S, Failed, Server, expect, say, succeeded, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ROOT = Path(__file__).resolve().parents[2]
-NOT_COPIED = shutil.ignore_patterns(".git", ".state", "logs", ".env", "__pycache__", ".*_cache")
-PROJECT = "anomaly-check"
 RECORDS = 200
-UP_S, RUN_S = 600, 900
 COUNTS = """
 select json_build_object(
     'records', (select count(*) from anomaly.records),
@@ -31,89 +29,29 @@ select json_build_object(
     'scored_twice', (select count(*) from (select record_id from anomaly.ai_results group by record_id having count(*) > 1) as twice),
     'committed', (select count(*) from anomaly.processing_log where event = 'committed'),
     'flags', (select count(*) from anomaly.ai_flags where ai_processed),
-    'tasks', (select count(distinct map_index) from anomaly.ai_results))
+    'held', (select count(*) from anomaly.records where status = 'claimed') + (select count(*) from anomaly.chunks where ended_at is null))
 """
 OBJECTS = """
-import os, boto3
+import hashlib, json, os, boto3, psycopg
+from embedded.connections import given_dsn
 from embedded.given import read
 of = read("S3", os.environ["AIRFLOW_CONN_ANOMALY_S3"])
 login = {"aws_access_key_id": of.login, "aws_secret_access_key": of.password, "region_name": "us-east-1"}
 pages = boto3.client("s3", endpoint_url=of.extra["endpoint_url"], **login).get_paginator("list_objects_v2")
-keys = [each["Key"] for page in pages.paginate(Bucket=of.extra["bucket"]) for each in page.get("Contents", [])]
-print(sum(not key.startswith("runs/") for key in keys))  # a scheduled run may end meanwhile
+objects = [each for page in pages.paginate(Bucket=of.extra["bucket"]) for each in page.get("Contents", [])]
+there = {each["Key"]: (each["ETag"], each["Size"]) for each in objects}
+# Not what a scheduled run writes meanwhile: its report, and the probe whether the bucket can be written.
+kept = sorted(each for each in there.items() if each[0].startswith(("images/", "answers/", "heatmaps/")))
+rows = psycopg.connect(given_dsn(os.environ)).execute("select image_key, answer_key, heatmap_key from anomaly.ai_results").fetchall()
+named = {key for row in rows for key in row if key}
+digest = hashlib.sha256(repr(kept).encode()).hexdigest()[:12]
+print(json.dumps({"objects": len(kept), "digest": digest, "named": len(named), "missing": len(named - there.keys())}))
 """
 
 
-class Failed(Exception):
-    """What was to be seen was not."""
-
-
-class Server:
-    """The services of docker-compose.yaml in a copy of the tree."""
-
-    def __init__(self, folder: Path) -> None:
-        self.tree = folder / "tree"
-        shutil.rmtree(self.tree, ignore_errors=True)
-        shutil.copytree(ROOT, self.tree, ignore=NOT_COPIED, symlinks=True)
-        _run([str(self.tree / "bin" / "secrets")])
-        self.port = _free_port()
-        self.set(SERVER_PORT=self.port, SERVER_S3_PORT=_free_port(), SERVER_GRAFANA_PORT=_free_port())
-        # A worker that was killed is missed after this time; Airflow's own 300 s would make the test longer and no better.
-        self.set(AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT=60, ANOMALY_TASK_BACKOFF_S=5)
-        self._compose = ["docker", "compose"] if _run(["docker", "compose", "version"]).returncode == 0 else ["docker-compose"]
-
-    def set(self, **values: object) -> None:
-        with (self.tree / ".env").open("a") as file:
-            file.writelines(f"{name}='{value}'\n" for name, value in values.items())
-
-    def get(self, name: str) -> str:
-        lines = (self.tree / ".env").read_text().splitlines()
-        return next(line.partition("=")[2].strip("'") for line in reversed(lines) if line.startswith(f"{name}="))
-
-    def compose(self, *words: str, timeout_s: float = UP_S) -> str:
-        command = [*self._compose, "--project-name", PROJECT, *words]
-        ended = _run(command, cwd=self.tree, timeout_s=timeout_s)
-        if ended.returncode:
-            raise Failed(f"{' '.join(words)} ended with {ended.returncode}: {(ended.stderr or ended.stdout)[-2000:]}")
-        return ended.stdout
-
-    def up(self, *words: str) -> None:
-        self.compose("up", "--detach", "--wait", "--no-build", *words)
-
-    def counts(self) -> dict[str, int]:
-        return dict(json.loads(self.sql(COUNTS)))
-
-    def sql(self, statement: str) -> str:
-        password = f"PGPASSWORD={self.get('SERVER_RECORDS_DB_PASSWORD')}"
-        psql = ["psql", "--host=127.0.0.1", "--username=records", "--tuples-only", "--no-align", "--command", statement, "records"]
-        return self.compose("exec", "--no-TTY", "--env", password, "postgres", *psql)
-
-    def objects(self) -> int:
-        return int(self.compose("exec", "--no-TTY", "scheduler", "python", "-c", OBJECTS).strip().splitlines()[-1])
-
-    def containers(self, service: str) -> list[str]:
-        return self.compose("ps", "--quiet", service).split()
-
-    def call(self, method: str, path: str, body: object = None) -> Any:
-        url = f"http://127.0.0.1:{self.port}/{path}"
-        headers = {"Content-Type": "application/json"}
-        if path != "auth/token":
-            headers["Authorization"] = f"Bearer {self._token()}"
-        data = None if body is None else json.dumps(body).encode()
-        with urllib.request.urlopen(urllib.request.Request(url, data=data, headers=headers, method=method), timeout=60) as answer:
-            return json.loads(answer.read() or "null")
-
-    def _token(self) -> str:
-        login = {"username": "admin", "password": self.get("SERVER_ADMIN_PASSWORD")}
-        return str(self.call("POST", "auth/token", login)["access_token"])
-
-    def trigger(self, **conf: object) -> str:
-        self.call("PATCH", "api/v2/dags/anomaly_detection", {"is_paused": False})
-        run = self.call("POST", "api/v2/dags/anomaly_detection/dagRuns", {"logical_date": None, "conf": conf})
-        return str(run["dag_run_id"])
-
-    def state(self, run_id: str) -> str:
-        return str(self.call("GET", f"api/v2/dags/anomaly_detection/dagRuns/{run_id}")["state"])
+NOWHERE = """
+insert into anomaly.records (image_url, captured_at) select 'http://image-host:8000/none', now() from generate_series(1, 5)
+"""
 
 
 def main() -> int:
@@ -122,147 +60,250 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--without-grafana", action="store_true")
     asked = parser.parse_args()
-    server = Server(asked.folder.resolve())
+    folder = asked.folder.resolve()
+    server = Server(folder)
+    if left := server.inspect("{{.Name}}"):
+        sys.stderr.write(f"{', '.join(left)} of an earlier run are still there: take them down first\n")
+        return 2
+    say(f"Docker {succeeded(['docker', 'version', '--format', '{{.Server.Version}}']).strip()}, Compose {server.version()}")
+    stages = the_stages(server, folder, with_grafana=not asked.without_grafana)
+    outcomes: dict[str, tuple[bool, str]] = {}
     try:
-        local_executor(server)
-        restart(server)
-        celery(server)
-        metrics(server, asked.folder, with_grafana=not asked.without_grafana)
-    except Failed as exc:
-        say(f"FAILED: {exc}")
-        return 1
+        for what, stage in stages.items():
+            outcomes[what] = watched(what, stage)
+            if not outcomes[what][0]:
+                break
     finally:
         if not asked.keep:
-            server.compose("--profile", "*", "down", "--volumes")
-    say("all of it holds")
-    return 0
+            outcomes["down --volumes"] = watched("down --volumes", partial(gone, server))
+    return summary(outcomes, not_run=[what for what in stages if what not in outcomes])
 
 
-def local_executor(server: Server) -> None:
-    server.compose("--profile", "demo", "--profile", "celery", "build", timeout_s=1800)
-    say("images built")
-    server.up()
-    say("every service is healthy")
-    demo(server, RECORDS)
-    finish(server, server.trigger(), RECORDS)
-
-
-def restart(server: Server) -> None:
-    before, objects = server.counts(), server.objects()
-    server.compose("down")
-    server.up()
-    after = server.counts()
-    expect(after == before, f"after down and up: {after}, before: {before}")
-    expect(server.objects() == objects, f"after down and up {server.objects()} objects, before {objects}")
-    say(f"down and up again: {after['results']} results and {objects} objects as before")
-
-
-def celery(server: Server) -> None:
-    server.set(SERVER_EXECUTOR="CeleryExecutor", COMPOSE_PROFILES="celery")
-    server.up("--scale", "worker=2", "--remove-orphans")
-    say("every service is healthy, with CeleryExecutor and two workers")
-    demo(server, 2 * RECORDS)
-    run_id = server.trigger(batch_size=400, chunk_size=20, fresh=True)
-    wait_for(lambda: server.counts()["done"] > RECORDS + 40, RUN_S, "the first records of the second run")
-    busy = server.containers("worker")[0]
-    _run(["docker", "kill", busy])
-    say(f"one worker killed at {server.counts()['done']} of {3 * RECORDS} records done")
-    finish(server, run_id, 3 * RECORDS)
-
-
-def metrics(server: Server, folder: Path, *, with_grafana: bool) -> None:
-    server.set(SERVER_METRICS="True", COMPOSE_PROFILES="celery,metrics")
-    # Named, since Compose would ask the registry for the image of a service that is scaled to nothing.
-    services = [name for name in server.compose("config", "--services").split() if with_grafana or name != "grafana"]
-    server.up(*services)
-    demo(server, RECORDS)
-    server.sql(
-        "insert into anomaly.records (image_url, captured_at) select 'http://image-host:8000/none', now() from generate_series(1, 5)"
-    )
-    run_id = server.trigger(batch_size=100, chunk_size=20, fresh=True)
-    wait_for(lambda: server.state(run_id) in {"success", "failed"}, RUN_S, f"the run {run_id}")
-    time.sleep(30)  # until the last of it is scraped
-    seen = panels(server)
-    (folder / "panels.json").write_text(json.dumps(seen))
-    sent = set(re.findall(r"^\| `(anomaly\.[\w.]+)` ", (ROOT / "docs" / "operations.md").read_text(), re.MULTILINE))
-    for title, panel in seen.items():
-        empty = [expression for expression, series in panel["expressions"].items() if not series]
-        expected = [each for each in empty if any(name.replace(".", "_") in each for name in sent)]
-        expect(not expected, f"the panel {title} has no data for {expected}")
-        say(f"panel {title}: {sum(map(len, panel['expressions'].values()))} series" + (f", none for {empty}" if empty else ""))
-
-
-def panels(server: Server) -> dict[str, Any]:
-    """The dashboard's panels, and for each of its expressions what Prometheus answers over the last ten minutes."""
-    dashboard = json.loads((server.tree / "metrics" / "grafana" / "dashboards" / "anomaly.json").read_text())
+def the_stages(server: Server, folder: Path, *, with_grafana: bool) -> dict[str, Callable[[], str]]:
+    kept: dict[str, object] = {}
     return {
-        panel["title"]: {
-            "unit": panel["fieldConfig"]["defaults"]["unit"],
-            "expressions": {target["expr"]: _series(server, target["expr"], target["legendFormat"]) for target in panel["targets"]},
-        }
-        for panel in dashboard["panels"]
+        "two images are built": partial(built, server),
+        "no password or key in an image": partial(hidden.in_images, server),
+        "up without .env": partial(refusals.no_env, server),
+        "up": partial(up, server),
+        "Airflow's pages want a password": partial(login, server),
+        "the doctor in the scheduler": partial(doctor, server, "scheduler"),
+        "a run by the API": partial(first_run, server),
+        "down": partial(down, server, kept),
+        "up with a wrong password": partial(refusals.wrong_password, server),
+        "up with a bucket that is not there": partial(refusals.no_bucket, server),
+        "up with a port that is taken": partial(refusals.taken_port, server),
+        "up again": partial(up_again, server, kept),
+        "a run on an old schema": partial(refusals.old_schema, server),
+        "up on an old schema": partial(mended, server),
+        "up with two Celery workers": partial(up_with_celery, server),
+        "the doctor in a worker": partial(doctor, server, "worker"),
+        "a worker is killed": partial(worker_killed, server),
+        "up with metrics": partial(up_with_metrics, server, with_grafana=with_grafana),
+        "the dashboard's panels": partial(metrics, server, folder / "panels.json"),
+        "no password or key in the logs": partial(hidden.in_logs, server),
     }
 
 
-def _series(server: Server, expression: str, legend: str) -> dict[str, list[list[float]]]:
-    now = time.time()
-    query = urllib.parse.urlencode({"query": expression, "start": now - 600, "end": now, "step": 5})
-    url = f"http://127.0.0.1:9090/api/v1/query_range?{query}"
-    answer = json.loads(server.compose("exec", "--no-TTY", "prometheus", "wget", "--quiet", "--output-document=-", url))
-    named = {_named(legend, each["metric"]): each["values"] for each in answer["data"]["result"]}
-    return {name: [[float(at), float(value)] for at, value in values if value != "NaN"] for name, values in named.items()}
+def watched(what: str, stage: Callable[[], str]) -> tuple[bool, str]:
+    """Whether it holds, and what was seen."""
+    say(f"{what} …")
+    try:
+        seen = stage()
+    except (Failed, OSError, subprocess.SubprocessError, ValueError, LookupError) as exc:
+        say(f"FAILED {what}: {type(exc).__name__}: {exc}")
+        return False, f"{exc}".partition("\n")[0]
+    say(f"ok     {what}: {seen}")
+    return True, seen
 
 
-def _named(legend: str, labels: dict[str, str]) -> str:
-    for label, text in labels.items():
-        legend = legend.replace(f"{{{{{label}}}}}", text)
-    return legend
+def summary(outcomes: dict[str, tuple[bool, str]], *, not_run: list[str]) -> int:
+    lines = [f"{'ok' if holds else 'FAILED':7} {what}: {seen}" for what, (holds, seen) in outcomes.items()]
+    lines += [f"not run {what}" for what in not_run]
+    failed = sum(not holds for holds, _ in outcomes.values())
+    sys.stdout.write("\n" + "\n".join([*lines, f"{len(outcomes) - failed} passed, {failed} failed, {len(not_run)} skipped"]) + "\n")
+    return 1 if failed or not_run else 0
 
 
-def demo(server: Server, records: int) -> None:
-    server.set(SERVER_DEMO_RECORDS=records)
-    server.compose("--profile", "demo", "run", "--rm", "--no-TTY", "demo")
+# ── LocalExecutor
 
 
-def finish(server: Server, run_id: str, records: int) -> None:
-    """Wait for the run, and see each record done with exactly one result."""
+def built(server: Server) -> str:
+    server.compose("--profile", "demo", "--profile", "celery", "build", timeout_s=1800)
+    sizes = [succeeded(["docker", "image", "inspect", "--format", "{{.Size}}", image]) for image in hidden.IMAGES]
+    return ", ".join(f"{image} {int(size) / 1e6:.0f} MB" for image, size in zip(hidden.IMAGES, sizes, strict=True))
+
+
+def up(server: Server) -> str:
+    took_s = server.up()
+    published = [line for line in server.inspect("{{json .NetworkSettings.Ports}}") if "HostIp" in line]
+    hosts = {each["HostIp"] for line in published for ports in json.loads(line).values() for each in ports or []}
+    expect(hosts == {"127.0.0.1"}, f"ports are published on {hosts}")
+    running = {
+        "Airflow": server.call("GET", "api/v2/version")["version"],
+        "Postgres": server.sql("show server_version").split()[0],
+        "SeaweedFS": server.execute("s3", "weed", "version").split()[2],
+    }
+    versions = ", ".join(f"{name} {version}" for name, version in running.items())
+    return f"{len(server.states())} containers healthy or through after {took_s:.0f} s, published on 127.0.0.1 alone; {versions}"
+
+
+def login(server: Server) -> str:
+    expect(server.refuses("POST", "auth/token", {"username": "admin", "password": "wrong"}), "a wrong password is not refused")
+    expect(server.refuses("GET", "api/v2/dags", token=""), "the API answers without a token")
+    expect(server.log_in(server.values()["SERVER_ADMIN_PASSWORD"]) != "", "the password of .env gives no token")
+    return "a wrong one and none are refused, that of .env is taken"
+
+
+def doctor(server: Server, service: str) -> str:
+    ended = server.ended("exec", "--no-TTY", service, "python", "-m", "anomaly", "doctor")
+    lines = ended.stdout.splitlines()
+    for line in lines:
+        say(f"    {line}")
+    expect(
+        ended.returncode == 0 and all(line.startswith("ok  ") for line in lines), f"exit {ended.returncode}: {ended.stdout}{ended.stderr}"
+    )
+    looked_at = {line[4:].partition(":")[0] for line in lines}
+    missing = {
+        "settings",
+        "anomaly_db",
+        "schema",
+        "SQL files",
+        "pool",
+        "clocks",
+        "anomaly_s3",
+        "anomaly_detector",
+        "anomaly_images",
+    } - looked_at
+    expect(not missing, f"the doctor did not look at {missing}")
+    return f"{len(lines)} lines, each ok; {next(line[4:] for line in lines if line.startswith('ok  pool'))}"
+
+
+def first_run(server: Server) -> str:
+    server.demo(RECORDS)
     began = time.monotonic()
-    wait_for(lambda: server.state(run_id) in {"success", "failed"}, RUN_S, f"the run {run_id}")
-    wait_for(lambda: server.counts()["done"] == records, RUN_S, f"{records} records done")
-    counts = server.counts()
-    right = {"records": records, "done": records, "results": records, "scored_twice": 0, "committed": records, "flags": records}
-    expect(counts | right == counts, f"counted {counts}")
-    say(f"the run is {server.state(run_id)} after {time.monotonic() - began:.0f} s: {counts}")
+    state = server.finished(server.trigger())
+    took_s = time.monotonic() - began
+    expect(state == "success", f"the run is {state}")
+    return f"success after {took_s:.0f} s; {done_once(server, RECORDS)}; {in_bucket(server)}"
 
 
-def wait_for(seen: Callable[[], bool], within_s: float, what: str) -> None:
-    deadline = time.monotonic() + within_s
-    while not seen():
-        if time.monotonic() > deadline:
-            raise Failed(f"{what}: not within {within_s:.0f} s")
-        time.sleep(2)
+def down(server: Server, kept: dict[str, object]) -> str:
+    kept.update(counts=counts(server), bucket=in_bucket(server))
+    server.compose("down")
+    expect(server.inspect("{{.Name}}") == [], "down left containers")
+    return "no container is left"
 
 
-def expect(holds: bool, otherwise: str) -> None:  # noqa: FBT001 - it reads as a sentence
-    if not holds:
-        raise Failed(otherwise)
+def up_again(server: Server, kept: dict[str, object]) -> str:
+    took_s = server.up()
+    found = {"counts": counts(server), "bucket": in_bucket(server)}
+    expect(found == kept, f"after down and up {found}, before {kept}")
+    return f"healthy after {took_s:.0f} s, with the same records, results and objects: {found['bucket']}"
 
 
-def say(text: str) -> None:
-    sys.stdout.write(f"{time.monotonic() - BEGAN:5.0f} s  {text}\n")
-    sys.stdout.flush()
+def mended(server: Server) -> str:
+    took_s = server.up()
+    state = server.finished(server.trigger())
+    expect(state == "success", f"the run is {state}")
+    return f"healthy after {took_s:.0f} s, and the next run takes what the red one left; {done_once(server, counts(server)['records'])}"
 
 
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+# ── the profiles
 
 
-def _run(command: list[str], *, cwd: Path | None = None, timeout_s: float = UP_S) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout_s, check=False)  # noqa: S603 - our own words
+def up_with_celery(server: Server) -> str:
+    server.set(SERVER_EXECUTOR="CeleryExecutor", COMPOSE_PROFILES="celery")
+    took_s = server.up("--scale", "worker=2", "--remove-orphans")
+    expect(len(server.containers("worker")) == 2, "there are not two workers")
+    return f"{len(server.states())} containers healthy or through after {took_s:.0f} s"
 
 
-BEGAN = time.monotonic()
+def worker_killed(server: Server) -> str:
+    before = counts(server)["done"]
+    server.demo(2 * RECORDS)
+    total = counts(server)["records"]
+    began = time.monotonic()
+    run_id = server.trigger(batch_size=2 * RECORDS, chunk_size=20, fresh=True)
+    wait_for(lambda: counts(server)["done"] > before + 40, RUN_S, "the first records of the run")
+    working = [task for task in server.tasks(run_id) if task["task_id"] == "process" and task["state"] == "running"]
+    hosts = {task["hostname"]: [each["map_index"] for each in working if each["hostname"] == task["hostname"]] for task in working}
+    killed = next(each for each in server.containers("worker") for host in hosts if each.startswith(host))
+    cut_off = next(indexes for host, indexes in hosts.items() if killed.startswith(host))
+    succeeded(["docker", "kill", killed])
+    at = counts(server)["done"]
+    expect(before < at < total, f"the worker was killed at {at} of {total}, which is not in the middle")
+    say(f"    one of {len(hosts)} working workers was killed at {at} of {total} records, with {len(cut_off)} tasks")
+    state = server.finished(run_id)
+    wait_for(lambda: counts(server)["done"] == total, RUN_S, f"{total} records done")
+    again = [
+        task for task in server.tasks(run_id) if task["map_index"] in cut_off and task["task_id"] == "process" and task["try_number"] > 1
+    ]
+    expect(bool(again), "no task of the killed worker was tried again")
+    expect(killed not in server.containers("worker"), "the killed worker runs")
+    took_s = time.monotonic() - began
+    tried = f"at {at} of {total} records with {len(cut_off)} tasks, of which {len(again)} were tried again"
+    return f"{tried}; the run is {state} after {took_s:.0f} s; {done_once(server, total)}"
+
+
+def up_with_metrics(server: Server, *, with_grafana: bool) -> str:
+    server.set(SERVER_METRICS="True", COMPOSE_PROFILES="celery,metrics")
+    # Named, since Compose would ask the registry for the image of a service that is scaled to nothing.
+    services = [name for name in server.compose("config", "--services").split() if with_grafana or name != "grafana"]
+    took_s = server.up(*services)
+    version = dashboard.ask(server, "status/buildinfo")["version"]
+    grafana = "with" if with_grafana else "without"
+    return f"{len(server.states())} containers healthy or through after {took_s:.0f} s, {grafana} Grafana; Prometheus {version}"
+
+
+def metrics(server: Server, answers: Path) -> str:
+    """Two runs, since Prometheus takes the first value of a series for its beginning, and not for an increase."""
+    for _ in range(2):
+        server.demo(RECORDS)
+        server.sql(NOWHERE)
+        state = server.finished(server.trigger(batch_size=100, chunk_size=20, fresh=True))
+        expect(state == "success", f"the run is {state}")
+        time.sleep(30)  # until the last of it is scraped
+    left = server.sql("select count(*) from anomaly.records where status = 'quarantined' and last_error_code = 'image_not_found'").strip()
+    expect(left == "10", f"{left} of 10 records without an image are quarantined")
+    return f"{dashboard.filled(server, answers)}; {done_once(server, counts(server)['records'] - 10, quarantined=10)}"
+
+
+def gone(server: Server) -> str:
+    server.compose("--profile", "*", "down", "--volumes")
+    label = f"label=com.docker.compose.project={PROJECT}"
+    left = [
+        *server.inspect("{{.Name}}"),
+        *(line for kind in ("volume", "network") for line in succeeded(["docker", kind, "ls", "--quiet", "--filter", label]).split()),
+    ]
+    expect(not left, f"left: {left}")
+    return "no container, volume or network is left"
+
+
+# ── what is there
+
+
+def counts(server: Server) -> dict[str, int]:
+    return dict(json.loads(server.sql(COUNTS)))
+
+
+def done_once(server: Server, records: int, *, quarantined: int = 0) -> str:
+    """So many records are done, each with one result, and nothing is held any more."""
+    right = dict.fromkeys(("done", "results", "committed", "flags"), records) | {
+        "scored_twice": 0,
+        "held": 0,
+        "records": records + quarantined,
+    }
+    found = counts(server)
+    expect(found == right, f"counted {found}, and not {right}")
+    return f"{records} records done, {records} results, 0 lost, 0 scored twice"
+
+
+def in_bucket(server: Server) -> dict[str, object]:
+    found = dict(json.loads(server.execute("scheduler", "python", "-c", OBJECTS).splitlines()[-1]))
+    expect(found["missing"] == 0 and int(found["named"]) > 0, f"results name objects that the bucket lacks: {found}")
+    return found
+
+
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,0 +1,64 @@
+"""What the real Prometheus answers to the dashboard's panels."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+import urllib.parse
+from typing import TYPE_CHECKING, Any
+
+from tests.compose.stack import ROOT, Server, expect, say
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def filled(server: Server, answers: Path) -> str:
+    """Each panel has data for what docs/operations.md says is sent; the answers are in the file afterwards."""
+    seen = panels(server)
+    answers.write_text(json.dumps(seen))
+    sent = [
+        name.replace(".", "_")
+        for name in re.findall(r"^\| `(anomaly\.[\w.]+)` ", (ROOT / "docs" / "operations.md").read_text(), re.MULTILINE)
+    ]
+    for title, panel in seen.items():
+        expressions = [each for each in panel["expressions"] if any(name in each for name in sent)]
+        expect(expressions != [], f"the panel {title} asks for nothing that is sent")
+        empty = [
+            each for each in expressions if not any(value > 0 for series in panel["expressions"][each].values() for _, value in series)
+        ]
+        expect(not empty, f"the panel {title} shows nothing but zero for {empty}")
+        say(f"    panel {title}: {', '.join(sorted(name for series in panel['expressions'].values() for name in series))}")
+    return f"{len(seen)} panels with data"
+
+
+def panels(server: Server) -> dict[str, Any]:
+    """The dashboard's panels, and for each of its expressions what Prometheus answers over the last ten minutes."""
+    dashboard = json.loads((server.tree / "metrics" / "grafana" / "dashboards" / "anomaly.json").read_text())
+    return {
+        panel["title"]: {
+            "unit": panel["fieldConfig"]["defaults"]["unit"],
+            "expressions": {target["expr"]: _series(server, target["expr"], target["legendFormat"]) for target in panel["targets"]},
+        }
+        for panel in dashboard["panels"]
+    }
+
+
+def ask(server: Server, path: str, **query: object) -> Any:
+    url = f"http://127.0.0.1:9090/api/v1/{path}?{urllib.parse.urlencode(query)}"
+    return json.loads(server.execute("prometheus", "wget", "--quiet", "--output-document=-", url))["data"]
+
+
+def _series(server: Server, expression: str, legend: str) -> dict[str, list[list[float]]]:
+    now = time.time()
+    result = ask(server, "query_range", query=expression, start=now - 600, end=now, step=5)["result"]
+    named = {_named(legend, each["metric"]): each["values"] for each in result}
+    numbers = {name: [[float(at), float(value)] for at, value in values if value != "NaN"] for name, values in named.items()}
+    return {name: values for name, values in numbers.items() if values}
+
+
+def _named(legend: str, labels: dict[str, str]) -> str:
+    for label, text in labels.items():
+        legend = legend.replace(f"{{{{{label}}}}}", text)
+    return legend
