@@ -112,7 +112,7 @@ class Asking:
 
     def tell(self) -> None:
         """Say how many requests may be in flight, how many are, and for how long none may start."""
-        self._metrics.throttle(limit=self._throttle.limit, in_flight=self.in_flight, held_s=self.wait_s)
+        self._metrics.throttle(limit=self._throttle.limit, in_flight=min(self.in_flight, self._settings.detector_slots), held_s=self.wait_s)
 
     def leave(self) -> None:
         """Leave this task's part of the detector to the others; blocks."""

@@ -18,6 +18,8 @@ NOTICEABLY_S = 0.1
 """Less than that is the network's, or ours."""
 GENTLY = 0.9
 SHARPLY = 0.5
+AHEAD_OF = 8
+"""For so many slots one more request waits for whichever is free first; else a slot would be idle until the loop has heard of it."""
 FORGETS = 1.02
 """What is usual grows by so much with each window, so that a detector that is slower for good is accepted."""
 
@@ -76,6 +78,8 @@ class Throttle:
 
     def __init__(self, *, slots: int, quota: Quota, clock: Callable[[], float]) -> None:
         self._limit = Limit(ceiling=slots)
+        self._slots = slots
+        self._ahead = 0 if quota.stated else slots // AHEAD_OF
         self._quota = quota
         self._clock = clock
         self._held_until = clock()
@@ -95,8 +99,14 @@ class Throttle:
         return min(int(self._limit), self._concurrency) if self._clock() < self._share_until else 0
 
     def try_acquire(self) -> bool:
-        """Take a slot if one is free, the fleet's quota allows it, and nobody asked to hold back."""
-        if self.in_flight >= self.limit or self.wait_s() > 0 or (self._quota.counts_requests and self._requests < 1):
+        """Take a slot if one is free, the fleet's quota allows it, and nobody asked to hold back.
+
+        While all is well a few more are given than there are slots: as many threads as slots send the requests, and the one that has its
+        answer first begins with the next one at once.
+        """
+        limit = self.limit
+        most = limit + self._ahead if limit == self._slots else limit
+        if self.in_flight >= most or self.wait_s() > 0 or (self._quota.counts_requests and self._requests < 1):
             return False
         self.in_flight += 1
         self._requests -= 1

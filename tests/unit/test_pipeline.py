@@ -34,6 +34,13 @@ def test_the_detector_gets_as_many_requests_at_once_as_it_has_slots_and_never_mo
     assert detector.most_in_flight == SETTINGS.detector_slots
 
 
+def test_requests_that_wait_for_a_free_slot_are_not_at_the_detector() -> None:
+    detector = FakeDetector(meet=threading.Barrier(16))
+    bench = Bench(FakeStore([claims(range(64))]), detector=detector, settings=replace(SETTINGS, detector_slots=16))
+    bench.drain()
+    assert detector.most_in_flight == 16
+
+
 @pytest.mark.parametrize(
     "error", [errors.ImageNotFound("gone"), errors.ImageTruncated("cut"), errors.ImageTooManyPixels("wide"), errors.AddressBlocked("no")]
 )

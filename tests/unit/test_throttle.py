@@ -112,6 +112,22 @@ def test_no_more_requests_start_than_there_are_slots() -> None:
     assert starts(throttle) == 1
 
 
+def test_while_all_is_well_a_few_requests_wait_for_whichever_slot_is_free_first() -> None:
+    throttle = a_throttle(slots=32)
+    assert starts(throttle) == 36
+
+    throttle.failed(began=1.0, overloaded=True)
+    for _ in range(35):
+        throttle.answered(began=0.0, tokens=None)
+    assert starts(throttle) == throttle.limit == 16
+
+
+def test_nothing_waits_for_a_slot_where_the_fleet_shares_the_detector() -> None:
+    throttle = a_throttle(slots=32, concurrency=64)
+    throttle.take(Share(concurrency=32, requests=0), until=10.0)
+    assert starts(throttle) == 32
+
+
 def test_nothing_starts_during_a_hold_and_a_later_shorter_hold_does_not_shorten_it() -> None:
     clock = Clock()
     throttle = a_throttle(clock=clock)
@@ -125,8 +141,8 @@ def test_nothing_starts_during_a_hold_and_a_later_shorter_hold_does_not_shorten_
 
 def test_after_a_refusal_for_lack_of_time_half_as_many_are_in_flight() -> None:
     throttle = a_throttle(slots=8)
-    assert starts(throttle) == 8
-    for _ in range(8):
+    assert starts(throttle) == 9
+    for _ in range(9):
         throttle.failed(began=0.0, overloaded=True)
     assert starts(throttle) == 4
 
