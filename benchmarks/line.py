@@ -62,7 +62,8 @@ class _Client(Lagging):
 
     def answered(self, data: bytes) -> None:
         self._spoke = False
-        self.transport.write(data)
+        if not self.transport.is_closing():  # a client that says farewell may be gone before the answer
+            self.transport.write(data)
 
     def connection_lost(self, _exc: Exception | None) -> None:
         if self._server is not None:

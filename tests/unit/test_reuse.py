@@ -21,7 +21,7 @@ from tests.parts.pipeline_bench import BOUND_S, RUN, SETTINGS, Bench, FakeArchiv
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from anomaly.records import Claim
+    from anomaly.records import Claim, Image
     from anomaly.stages import Step
 
 EARLIER = Earlier(answer_key="answers/of/another/run", heatmap_key="heatmaps/of/another/run")
@@ -89,12 +89,21 @@ def test_when_the_request_that_was_shared_fails_for_good_each_record_gets_its_ow
 
 
 def test_a_record_that_loses_its_chunk_leaves_the_answer_to_those_that_wait_for_it() -> None:
-    bench = Bench(FakeStore([of_image(5, 1), replace_chunk(of_image(5, 3, first=10), 1)]))
+    here = threading.Semaphore(0)
+
+    class Counting(FakeArchive):
+        def put_image(self, image: Image) -> str:
+            here.release()
+            return super().put_image(image)
+
+    bench = Bench(FakeStore([of_image(5, 1), replace_chunk(of_image(5, 3, first=10), 1)]), archive=Counting())
     asked = threading.Event()
 
     def lose(_n: int, _before: int) -> None:
         if not asked.is_set():
             asked.set()
+            for _ in range(4):  # until all of them wait for this answer
+                assert here.acquire(timeout=20)
             bench.lose(0)
 
     bench.detector.script = lose
