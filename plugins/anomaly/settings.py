@@ -47,7 +47,7 @@ class Settings:
     image_max_px: int = _between(50_000_000, 1, 1_000_000_000, "most pixels of an image")
 
     archive_workers: int = _between(16, 1, 256, "objects written at once by one task")
-    s3_attempts: int = _between(3, 1, 10, "tries of one S3 request, the first included")
+    s3_attempts: int = _between(3, 1, 10, "tries of one S3 request by its client, the first included")
     s3_pool: int = _between(50, 1, 1024, "connections to S3 of one task")
 
     commit_workers: int = _between(4, 1, 64, "commits at once by one task")
