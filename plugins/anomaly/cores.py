@@ -1,7 +1,7 @@
 """Keeps the threads of a task together.
 
 They take turns at the interpreter's lock, so they never need more than one core at once. Where each turn may be another core's,
-handing over means to wake that core up and to fill its caches: with 128 requests in flight a quarter to two fifths of the rate was lost to it.
+handing over means to wake that core up and to fill its caches: with 128 requests in flight up to two fifths of the rate were lost to it.
 """
 
 from __future__ import annotations
