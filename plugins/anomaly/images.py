@@ -149,29 +149,28 @@ class ImageSource:
         ends_at = time.monotonic() + self._settings.image_deadline_s
         target = url
         for _ in range(REDIRECTS_MAX + 1):
-            prepared = _prepared(target)
-            with self._answer(prepared) as response:
+            address, origin = _address(target)
+            with self._answer(address, origin) as response:
                 location = _redirect_of(response)
                 if location is None:
                     return checked(self._content(response, target), max_px=self._settings.image_max_px, source=shown(target))
-                target = urljoin(prepared.url or target, location)
+                target = urljoin(address, location)
                 _release(response)
             if time.monotonic() > ends_at:
                 raise ImageUnavailable(f"{shown(url)}: redirected for {self._settings.image_deadline_s:g} s")
         raise ImageDenied(f"{shown(url)}: more than {REDIRECTS_MAX} redirects")
 
     @contextlib.contextmanager
-    def _answer(self, request: requests.PreparedRequest) -> Iterator[BaseHTTPResponse]:
+    def _answer(self, address: str, origin: str) -> Iterator[BaseHTTPResponse]:
         """One request with its retries; the answer's body is still to be read."""
-        origin = origin_of(request.url or "")
         headers = {**_HEADERS, **self._rules.headers} if origin in self._rules.origins else _HEADERS
         try:
-            with self._session.answer(request, origin=origin, headers=headers, timeout=self._timeout) as response:
+            with self._session.answer("GET", address, origin=origin, headers=headers, timeout=self._timeout) as response:
                 yield response
         except FAILURES as exc:
             reason = getattr(exc, "reason", None) or exc
             # the cause is the reason, as the exception around it quotes the query string
-            raise ImageUnavailable(f"{shown(request.url or '')}: {type(reason).__name__}") from (None if reason is exc else reason)
+            raise ImageUnavailable(f"{shown(address)}: {type(reason).__name__}") from (None if reason is exc else reason)
 
     def _content(self, response: BaseHTTPResponse, url: str) -> bytes:
         limit = self._settings.image_max_bytes
@@ -186,16 +185,14 @@ class ImageSource:
         return content
 
 
-def _prepared(url: str) -> requests.PreparedRequest:
-    """A request for *url* as it may be sent: encoded, and with a host that names one."""
+def _address(url: str) -> tuple[str, str]:
+    """*url* as it may be sent, which is encoded and with a host that names one, and its origin."""
     prepared = requests.PreparedRequest()
-    prepared.method = "GET"
     try:
         prepared.prepare_url(url, None)
-        origin_of(prepared.url or "")
+        return prepared.url or "", origin_of(prepared.url or "")
     except (requests.RequestException, ValueError):
         raise AddressBlocked(f"{shown(url)}: not a valid http or https address") from None
-    return prepared
 
 
 def _redirect_of(response: BaseHTTPResponse) -> str | None:

@@ -49,31 +49,28 @@ class StraightSession(requests.Session):
 
     @contextmanager
     def answer(
-        self, request: requests.PreparedRequest, *, origin: str, headers: Mapping[str, str], timeout: Timeout, body: bytes | None = None
+        self, method: str, url: str, *, origin: str, headers: Mapping[str, str], timeout: Timeout, body: bytes | None = None
     ) -> Iterator[BaseHTTPResponse]:
-        """Send it; what of the answer is not read by the end is dropped. Of *request*, method and address count."""
-        response = self._sent(request, origin, headers, timeout, body)
+        """Send a request to an address that is encoded and has a path; what of the answer is not read by the end is dropped."""
+        response = self._sent(method, url, origin, headers=headers, timeout=timeout, body=body)
         try:
             yield response
         finally:
             response.close()
             response.release_conn()
 
-    def _sent(
-        self, request: requests.PreparedRequest, origin: str, headers: Mapping[str, str], timeout: Timeout, body: bytes | None
-    ) -> BaseHTTPResponse:
+    def _sent(self, method: str, url: str, origin: str, **request: Any) -> BaseHTTPResponse:
+        target = self._adapter.request_url(_prepared(method, url), self.proxies) if self.proxies else target_of(url)
         while True:
-            pool = self._pools.get(origin) or self._chosen(request, origin)
+            pool = self._pools.get(origin) or self._chosen(_prepared(method, url), origin)
             try:
                 return pool.urlopen(
-                    request.method or "",
-                    self._adapter.request_url(request, self.proxies) if self.proxies else request.path_url,
-                    body=body,
-                    headers=headers,
+                    method,
+                    target,
+                    **request,
                     retries=self._adapter.max_retries,
                     redirect=False,
                     assert_same_host=False,
-                    timeout=timeout,
                     preload_content=False,
                     decode_content=False,
                 )
@@ -89,6 +86,17 @@ class StraightSession(requests.Session):
         chosen: HTTPConnectionPool = pool
         self._pools[origin] = chosen
         return chosen
+
+
+def _prepared(method: str, url: str) -> requests.PreparedRequest:
+    request = requests.PreparedRequest()
+    request.method, request.url = method, url
+    return request
+
+
+def target_of(url: str) -> str:
+    """Path and query of an address that has a path."""
+    return url[url.index("/", url.index("//") + 2) :].partition("#")[0]
 
 
 def body_of(response: BaseHTTPResponse, *, most_bytes: int) -> bytes:

@@ -17,19 +17,23 @@ import logging
 import socket
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlsplit
 
+from urllib3 import HTTPHeaderDict, HTTPResponse
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
+from anomaly import heads
 from anomaly.errors import AddressBlocked
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
     Network = IPv4Network | IPv6Network
 
+_HTTP_1_1 = 11
 _BUFFER_BYTES = 32 * 1024  # headers and a small body in one call
 TOGETHER_BYTES = 256 * 1024
 """A larger body is not worth its copy."""
@@ -100,34 +104,100 @@ class _UntilDeadline(io.RawIOBase):
 
 class _Response(http.client.HTTPResponse):
     deadline_s: ClassVar[float]
+    fields: HTTPHeaderDict
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         raw = self.fp.detach()
         self.fp = io.BufferedReader(_UntilDeadline(raw, time.monotonic() + self.deadline_s), _BUFFER_BYTES)
 
+    def begin(self) -> None:
+        """Read the head: by hand if it is a plain one, else as the standard library does."""
+        head = heads.read(self.fp.peek(1))
+        if head is None:
+            super().begin()
+            self.fields = HTTPHeaderDict((name, str(value)) for name, value in self.headers.items())
+            return
+        self.fp.read(head.size)
+        self.version, self.status, self.reason = _HTTP_1_1, head.status, head.reason
+        self.code = head.status
+        self.chunked, self.will_close, self.length = False, False, head.body_bytes
+        self.fields = HTTPHeaderDict(head.fields)
+
 
 class _Connection(HTTPConnection):
+    """urllib3 opens the socket; what goes over it, and comes back, is written and read in here."""
+
     only_public: ClassVar[bool]
     allow_networks: ClassVar[tuple[Network, ...]]
-    _held: list[bytes] | None = None
+    response_class: type[_Response]
+    _asked: tuple[str, str, dict[str, Any]] = ("", "", {})
 
-    def request(self, *args: Any, **kwargs: Any) -> None:
+    def request(  # type: ignore[override]  # less than urllib3 allows: a body is bytes
+        self,
+        method: str,
+        url: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        chunked: bool = False,
+        **asked: Any,
+    ) -> None:
         """Head and body leave together: one system call and one wake-up of the server less than one after the other."""
-        held: list[bytes] = []
-        self._held = held
-        try:
-            super().request(*args, **kwargs)
-        finally:
-            self._held = None
-        for data in [b"".join(held)] if sum(map(len, held)) <= TOGETHER_BYTES else held:
-            self.send(data)
-
-    def send(self, data: Any) -> None:
-        if self._held is None:
-            super().send(data)
+        if chunked or method == "HEAD":
+            raise NotImplementedError("every body, and that of the answer, has a length or an end")
+        if self.sock is None:
+            self.connect()
+        self._wait_at_most_timeout()
+        self._asked = method, url, asked
+        given = {name.lower() for name in headers or ()}
+        fields = {} if "host" in given else {"Host": self._host_of(url)}
+        if "accept-encoding" not in given:
+            fields["Accept-Encoding"] = "identity"
+        if body is not None:
+            fields["Content-Length"] = str(len(body))
+        head = heads.written(method, url, (fields | dict(headers or {})).items())
+        if body and len(body) > TOGETHER_BYTES:
+            self.sock.sendall(head)
+            self.sock.sendall(body)
         else:
-            self._held.append(data)
+            self.sock.sendall(head + body if body else head)
+
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as with urllib3's own
+        """The answer, once its head is there."""
+        method, url, asked = self._asked
+        self._wait_at_most_timeout()
+        response = self.response_class(self.sock, method=method)
+        try:
+            response.begin()
+        except BaseException:
+            response.close()
+            self.close()
+            raise
+        if response.will_close:
+            self.close()  # the socket stays open until the response is
+        return HTTPResponse(
+            body=response,
+            headers=response.fields,
+            status=response.status,
+            version=response.version,
+            reason=response.reason,
+            original_response=response,
+            request_method=method,
+            request_url=url,
+            **asked,
+        )
+
+    def _wait_at_most_timeout(self) -> None:
+        if self.sock.gettimeout() != self.timeout:  # setting it is a system call
+            self.sock.settimeout(self.timeout)
+
+    def _host_of(self, url: str) -> str:
+        if not url.startswith("/"):  # as to a proxy
+            return urlsplit(url).netloc.rpartition("@")[2]
+        host, port = (self._tunnel_host, self._tunnel_port) if self._tunnel_host else (self.host, self.port)
+        name = f"[{host}]" if ":" in host and not host.startswith("[") else host
+        return name if port in {None, self.default_port} else f"{name}:{port}"
 
     def _new_conn(self) -> socket.socket:
         if not self.only_public:

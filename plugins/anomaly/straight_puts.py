@@ -12,20 +12,20 @@ import re
 import threading
 import time
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
-import requests
-from botocore.auth import S3SigV4Auth
+from botocore.auth import SIGV4_TIMESTAMP, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from urllib3 import Timeout
 
-from anomaly.sessions import FAILURES, body_of
+from anomaly.sessions import FAILURES, body_of, target_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from botocore.credentials import Credentials
+    from botocore.credentials import Credentials, ReadOnlyCredentials
     from mypy_boto3_s3 import S3Client
 
     from anomaly.sessions import StraightSession
@@ -37,13 +37,6 @@ REST_S = 10.0
 ANSWER_BYTES = 64 * 1024
 # https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-auth-using-authorization-header.html
 _SIGNED = re.compile(r"AWS4-HMAC-SHA256 Credential=[^/]+/\d{8}/([^/]+)/s3/aws4_request,")
-
-
-class _Signer(S3SigV4Auth):
-    """Signature version 4, over a body whose digest is known."""
-
-    def payload(self, request: AWSRequest) -> str:
-        return str(request.context["sha256"])
 
 
 class _Way(NamedTuple):
@@ -89,15 +82,9 @@ class StraightPuts:
         if self._way is None or self._clock() < self._rests_until:
             return None
         way, url = self._way, f"{self._way.base_url}{quote(key)}"
-        signed = AWSRequest("PUT", url, headers={"Host": way.host, **headers})
-        signed.context["sha256"] = sha256.hex()
-        _Signer(self._credentials.get_frozen_credentials(), "s3", way.region).add_auth(signed)
-        request = requests.PreparedRequest()
-        request.method, request.url = "PUT", url
+        signed = _signed({"Host": way.host, **headers}, self._credentials.get_frozen_credentials(), way, target_of(url), sha256.hex())
         try:
-            with self._session.answer(
-                request, origin=way.base_url, headers=dict(signed.headers.items()), timeout=self._timeout, body=body
-            ) as response:
+            with self._session.answer("PUT", url, origin=way.base_url, headers=signed, timeout=self._timeout, body=body) as response:
                 body_of(response, most_bytes=ANSWER_BYTES)
         except FAILURES:
             self.rest()
@@ -136,3 +123,17 @@ class StraightPuts:
     def _see(self, request: Any, **_: Any) -> None:
         authorization = request.headers.get("Authorization", "")
         self._seen = request.url, authorization.decode() if isinstance(authorization, bytes) else authorization
+
+
+def _signed(headers: dict[str, str], credentials: ReadOnlyCredentials, way: _Way, path: str, sha256: str) -> dict[str, str]:
+    """The headers of a put, with a signature of version 4 over all of them but the user agent."""
+    signer, request = SigV4Auth(credentials, "s3", way.region), AWSRequest()
+    request.context["timestamp"] = datetime.now(UTC).strftime(SIGV4_TIMESTAMP)
+    headers |= {"X-Amz-Content-SHA256": sha256, "X-Amz-Date": request.context["timestamp"]}
+    if credentials.token:
+        headers["X-Amz-Security-Token"] = credentials.token
+    lines = sorted(f"{name.lower()}:{value}" for name, value in headers.items() if name != "User-Agent")
+    names = ";".join(line.partition(":")[0] for line in lines)
+    canonical = "\n".join(("PUT", path, "", *lines, "", names, sha256))
+    signature = signer.signature(signer.string_to_sign(request, canonical), request)
+    return headers | {"Authorization": f"AWS4-HMAC-SHA256 Credential={signer.scope(request)}, SignedHeaders={names}, Signature={signature}"}

@@ -13,6 +13,8 @@ from unittest.mock import Mock
 import boto3
 import pytest
 from botocore import UNSIGNED
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import CredentialRetrievalError
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from embedded.s3 import S3
+    from tests.parts.http_stub import Seen
 
 CONFIG = "c" * 64
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -340,6 +343,12 @@ class Clock:
         return self.now
 
 
+SIGNED = (
+    "content-type",
+    "host",
+    "if-none-match",
+    *(f"x-amz-{name}" for name in ("checksum-sha256", "content-sha256", "date", "security-token")),
+)
 BY_THE_CLIENT = "amz-sdk-invocation-id"
 """A header of botocore's client."""
 
@@ -395,7 +404,7 @@ def test_after_the_client_has_put_one_object_the_next_go_straight(straight_at_st
     first, second, *_ = stub.requests
     for name in ("if-none-match", "x-amz-checksum-sha256", "x-amz-content-sha256", "content-type", "content-length"):
         assert second.headers[name] == first.headers[name], name
-    assert "/eu-north-1/s3/aws4_request" in second.headers["authorization"]
+    assert second.headers["authorization"] == signature_of_botocore(second, straight_at_stub.credentials)
 
 
 def test_of_many_threads_one_shows_the_way_to_the_others(straight_at_stub: Straight) -> None:
@@ -448,7 +457,18 @@ def test_a_session_token_travels_with_a_straight_put(stub: HttpStub) -> None:
 
     assert made.ways() == ["client", "straight"]
     assert stub.requests[1].headers["x-amz-security-token"] == "temporary"
-    assert "x-amz-security-token" in stub.requests[1].headers["authorization"]
+    assert stub.requests[1].headers["authorization"] == signature_of_botocore(stub.requests[1], made.credentials)
+
+
+def signature_of_botocore(seen: Seen, credentials: Credentials) -> str:
+    """What botocore would have said in place of the request's Authorization."""
+    headers = {name: value for name, value in seen.headers.items() if name.lower() in SIGNED}
+    request = AWSRequest("PUT", f"http://{seen.headers['host']}{seen.path}", headers=headers, data=seen.body)
+    request.context["timestamp"] = seen.headers["x-amz-date"]
+    signer = S3SigV4Auth(credentials, "s3", "eu-north-1")
+    names = signer.signed_headers(signer.headers_to_sign(request))
+    signature = signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request)
+    return f"AWS4-HMAC-SHA256 Credential={signer.scope(request)}, SignedHeaders={names}, Signature={signature}"
 
 
 def test_credentials_that_cannot_be_renewed_are_told_as_what_the_archive_lacks(straight_at_stub: Straight, stub: HttpStub) -> None:

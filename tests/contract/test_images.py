@@ -227,6 +227,24 @@ def test_a_chunked_body_is_read(stub: HttpStub, source: Make) -> None:
     assert source().fetch(stub.at("/a", Reply(body=PNG, chunked=True))).content == PNG
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        "HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n",
+        "HTTP/1.1 200\r\nContent-Length: {size}\r\n\r\n",
+        "HTTP/1.1 200 OK\nContent-Length: {size}\n\n",
+        "HTTP/1.1 200 OK\r\nX-Folded: a\r\n b\r\nContent-Length: {size}\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n",
+        "HTTP/1.0 200 OK\r\n\r\n",
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nX-Long: {long}\r\nContent-Length: {size}\r\n\r\n",
+    ],
+)
+def test_a_head_may_be_written_in_any_way(stub: HttpStub, source: Make, head: str) -> None:
+    raw = head.format(size=len(PNG), long="x" * 40_000).encode() + PNG
+    assert source(image_retries=0).fetch(stub.at("/a", Reply(raw=raw))).content == PNG
+
+
 def test_an_announced_length_over_the_limit_is_refused_before_it_is_read(stub: HttpStub, source: Make) -> None:
     announced = Reply(body=PNG, headers={"Content-Length": "1000000"}, cut_at=0)
     with pytest.raises(ImageTooLarge, match="1000000 bytes"):

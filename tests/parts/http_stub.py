@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Mapping
 
 DRAIN_S = 5.0
@@ -61,9 +62,10 @@ Script = Callable[[Seen], Reply]
 
 
 class HttpStub:
-    """Serves on 127.0.0.1 from `with` to its end. A path without a script answers 404."""
+    """Serves on 127.0.0.1 from `with` to its end. A path without a script answers 404. With *tls* it is https://localhost."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.requests: list[Seen] = []
         self.connections = 0
         self.closing = threading.Event()
@@ -73,6 +75,8 @@ class HttpStub:
     def __enter__(self) -> Self:
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.stub = self
+        if self._tls:
+            self._server.socket = self._tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
         return self
@@ -89,7 +93,7 @@ class HttpStub:
         return int(self._server.server_address[1])
 
     def url(self, path: str = "/", *, host: str = "127.0.0.1") -> str:
-        return f"http://{host}:{self.port}{path}"
+        return f"https://localhost:{self.port}{path}" if self._tls else f"http://{host}:{self.port}{path}"
 
     def at(self, path: str, *replies: Reply | Script) -> str:
         """Answer *path* by these, one after the other; the last one stays. Returns the address."""

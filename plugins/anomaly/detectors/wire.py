@@ -61,19 +61,20 @@ class Endpoint:
         self._session = session
         self._timeout = Timeout(connect=settings.detector_connect_timeout_s, read=settings.detector_read_timeout_s)
         self._answer_max_bytes = settings.detector_answer_max_bytes
-        self._request = requests.PreparedRequest()
+        request = requests.PreparedRequest()
         try:
-            self._request.prepare(method="POST", url=url, headers={"User-Agent": "anomaly", **headers}, hooks={})
+            request.prepare(method="POST", url=url, headers={"User-Agent": "anomaly", **headers}, hooks={})
         except (requests.RequestException, UnicodeError) as exc:
             raise wrong(f"its address or one of its headers is not valid ({type(exc).__name__})") from None
-        self._headers = {name: value for name, value in self._request.headers.items() if name != "Content-Length"}
+        self._url = request.url or ""
+        self._headers = {name: value for name, value in request.headers.items() if name != "Content-Length"}
 
     def post(self, body: bytes, content_type: str, *, idempotency_key: str) -> Reply:
         """Send one request; return what a 2xx has brought."""
         headers = {**self._headers, "Content-Type": content_type, "Idempotency-Key": idempotency_key}
         began = time.monotonic()
         try:
-            with self._session.answer(self._request, origin=self.where, headers=headers, timeout=self._timeout, body=body) as response:
+            with self._session.answer("POST", self._url, origin=self.where, headers=headers, timeout=self._timeout, body=body) as response:
                 raw = self._raw(response)
         except FAILURES as exc:
             raise error_map.from_exception(exc, where=self.where) from exc
