@@ -2,7 +2,7 @@
 with held as (
     update anomaly.records
        set status = 'done', attempts = attempts + 1, image_sha256 = $2, processed_at = now(), updated_at = now()
-     where id = $1 and status = 'claimed'
+     where id = $1 and status || '' = 'claimed'  -- by the key: see include/sql/commit_verdict.sql
  returning id, token
 ), result as (
     insert into anomaly.ai_results (

@@ -1,10 +1,11 @@
 -- The four updates of a verdict, or none of them. The fence is the update of the record: a stale token matches no row, and then
--- no other part finds anything to do. A fence written as a select would let a stale token commit.
+-- no other part finds anything to do. A fence written as a select would let a stale token commit. With status = 'claimed' alone, Postgres
+-- would scan the index of claimed records instead of looking the key up: it is nearly empty whenever somebody counts it, and seldom is.
 with held as (
     update anomaly.records
        set status = 'done', attempts = attempts + 1, lost = 0, not_before = null, last_error_code = null, last_error = null,
            image_sha256 = %(image_sha256)s, processed_at = now(), updated_at = now()
-     where id = %(record_id)s and token = %(token)s and status = 'claimed'
+     where id = %(record_id)s and token = %(token)s and status || '' = 'claimed'
  returning id, token, attempts, batch_id
 ), result as (
     insert into anomaly.ai_results (

@@ -10,7 +10,7 @@ with page as materialized (
     select page.id
       from page
      where page.is_old
-       and not exists (select from anomaly.records as r where r.id = page.record_id and r.status = 'claimed')
+       and not exists (select from anomaly.records as r where r.id = page.record_id and r.status || '' = 'claimed')  -- by the key: see commit_verdict.sql
        and not exists (select from anomaly.batches as b where b.batch_id = page.batch_id and b.began_at is not null)
        and not exists (select from anomaly.chunks as c where c.batch_id = page.batch_id and c.ended_at is null)
 ), held as materialized (

@@ -12,7 +12,7 @@ with held as (
                                else processed_at
                           end,
            updated_at = now()
-     where id = %(record_id)s and token = %(token)s and status = 'claimed'
+     where id = %(record_id)s and token = %(token)s and status || '' = 'claimed'  -- by the key: see commit_verdict.sql
  returning id, token, attempts, batch_id, status
 ), logged as (
     insert into anomaly.processing_log (record_id, event, attempt, token, batch_id, error_code, error, timings)

@@ -65,7 +65,7 @@ def test_the_check_changes_nothing(database: str, folder: Path) -> None:
         ("commit_verdict", ("status = 'done'", "state = 'done'"), 'column "state" of relation "records" does not exist'),
         ("claim_pending", ("anomaly.records", "shop.photos"), 'relation "shop.photos" does not exist'),
         ("commit_verdict", ("and token = %(token)s ", ""), "the parameter token is missing"),
-        ("commit_verdict", ("and status = 'claimed'", ""), "\"'claimed'\" is missing, without which the claims are not safe"),
+        ("commit_verdict", ("and status || '' = 'claimed'", ""), "\"'claimed'\" is missing, without which the claims are not safe"),
         ("claim_done", ("skip locked", ""), "'skip locked' is missing, without which the claims are not safe"),
         ("renew_chunks", (" and ended_at is null", ""), "'ended_at is null' is missing, without which the claims are not safe"),
         ("renew_chunks", ("%(lease_s)s", "%(lease)s"), "there is no parameter lease; the parameter lease_s is missing"),
