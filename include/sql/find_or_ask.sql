@@ -18,7 +18,11 @@ with seen as materialized (
            and (not %(fresh)s::boolean or (e.dag_id = %(dag_id)s and e.run_id = %(run_id)s))
          order by e.created_at desc
          limit 1) as newest on true
-      left join anomaly.asks as a on a.image_sha256 = w.image_sha256 and a.config = %(config)s and a.scope = %(scope)s::uuid
+      left join lateral (  -- and its limit: looked up one by one, however large the table has become since somebody counted it
+        select b.record_id, b.token, b.batch_id, b.chunk
+          from anomaly.asks as b
+         where b.image_sha256 = w.image_sha256 and b.config = %(config)s and b.scope = %(scope)s::uuid
+         limit 1) as a on true
       left join lateral (
         select c.opened_at is not null and c.leased_until > (select clock_timestamp()) as lasts,
                c.batch_id = %(batch_id)s::uuid and c.map_index = %(map_index)s and c.try_number = %(try_number)s as is_ours

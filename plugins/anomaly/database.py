@@ -43,8 +43,11 @@ SLOW_S = 0.1
 """A faster statement is not worth a line of the log: there is one for each record."""
 SESSION = """
 select set_config('statement_timeout', '15s', false), set_config('lock_timeout', '5s', false),
-       set_config('idle_in_transaction_session_timeout', '15s', false), set_config('application_name', 'anomaly', false)
+       set_config('idle_in_transaction_session_timeout', '15s', false), set_config('application_name', 'anomaly', false),
+       set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false)
 """
+"""A plan is kept for as long as its connection, and a table that was read as a whole while it was small is large by then. Each statement
+has an index that was made for it, and none is so long that compiling it would pay."""
 
 
 class Calls:

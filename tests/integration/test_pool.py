@@ -76,6 +76,8 @@ def bench_time(bench: Bench) -> Any:
         ("lock_timeout", "5s"),
         ("idle_in_transaction_session_timeout", "15s"),
         ("application_name", "anomaly"),
+        ("enable_seqscan", "off"),
+        ("jit", "off"),
     ],
 )
 def test_every_session_has_its_limits(bench: Bench, name: str, value: str) -> None:

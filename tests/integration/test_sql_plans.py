@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from anomaly.database import SESSION
+from anomaly.reuse import GROUP
 from anomaly.sql_check import SAMPLES
 from anomaly.statements import shipped
 from tests.parts.records_bench import HOLDER, Bench
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MANY = 30_000
+FEW = 8 * GROUP
 
 
 @pytest.fixture
@@ -26,20 +29,23 @@ def bench(database: str) -> Iterator[Bench]:
         yield bench
 
 
-def scans(bench: Bench, name: str, **params: Any) -> set[tuple[str, str]]:
-    """How a statement reaches the records, run for once and undone: the kind of scan and the index."""
+def nodes(bench: Bench, name: str, *, table: str = "records", **params: Any) -> list[dict[str, Any]]:
+    """The scans by which a statement reaches the rows of a table, run for once and undone."""
     with bench.sql.transaction(force_rollback=True):
         [row] = bench.rows(f"explain (analyze, format json) {shipped().text(name)}", **{**SAMPLES, **params})
-    found: set[tuple[str, str]] = set()
+    found = []
     waiting = [json.loads(json.dumps(row["QUERY PLAN"]))[0]["Plan"]]
     while waiting:
         node = waiting.pop()
         waiting += node.get("Plans", [])
-        if node.get("Relation Name") == "records" and "Scan" in node["Node Type"]:
-            found.add((node["Node Type"], node.get("Index Name", "")))
-        elif node["Node Type"].startswith("Bitmap Index"):
-            found.add((node["Node Type"], node["Index Name"]))
+        if (node.get("Relation Name") == table and "Scan" in node["Node Type"]) or node["Node Type"].startswith("Bitmap Index"):
+            found.append(node)
     return found
+
+
+def scans(bench: Bench, name: str, **params: Any) -> set[tuple[str, str]]:
+    """The kind of each scan of the records, and its index."""
+    return {(node["Node Type"], node.get("Index Name", "")) for node in nodes(bench, name, **params)}
 
 
 def indexes(found: set[tuple[str, str]]) -> set[str]:
@@ -73,6 +79,37 @@ def test_the_end_of_a_record_finds_it_by_the_key_however_many_are_claimed(bench:
         bench.do("vacuum analyze anomaly.records")
     claim = bench.open(bench.claim(size=2_000))[1_000]
     assert indexes(scans(bench, name, record_id=claim.record_id, token=claim.token)) == {"records_pkey"}
+
+
+@pytest.mark.parametrize("analysed", [False, True])
+@pytest.mark.parametrize("count", [3, 3_000])
+def test_whose_turn_it_is_is_looked_up_by_the_key(bench: Bench, count: int, *, analysed: bool) -> None:
+    """Also while the table is small: a connection keeps the plan that it has made then."""
+    bench.rows(SESSION)
+    if analysed:
+        bench.do("vacuum analyze anomaly.asks")
+    bench.rows(
+        """insert into anomaly.asks (image_sha256, config, scope, record_id, token, batch_id, chunk, asked_at)
+           select number::text, 'c', %(scope)s, %(many)s + number, 1, gen_random_uuid(), 0, now() - interval '2 minutes'
+             from generate_series(1, %(count)s) as number
+        returning image_sha256""",
+        scope=SAMPLES["scope"],
+        count=count,
+        many=MANY,
+    )
+    if analysed and count < FEW:
+        bench.do("analyze anomaly.asks")
+    group = range(1, GROUP + 1)
+    wanted: dict[str, Any] = {
+        "image_sha256s": [str(number) for number in group],
+        "record_ids": list(group),
+        "tokens": [1] * GROUP,
+        "chunk_numbers": [0] * GROUP,
+        "gone_ats": [None] * GROUP,
+    }
+    found = nodes(bench, "find_or_ask", table="asks", config="c", **wanted)
+    assert {node.get("Index Name", node["Node Type"]) for node in found} == {"asks_pkey", "asks_asked_at", "Tid Scan"}
+    assert sum(node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) for node in found) < FEW
 
 
 def test_a_report_reads_no_more_than_its_batch(bench: Bench) -> None:
