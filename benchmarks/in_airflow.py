@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 DATABASE = "airflow"
 READY_S = 300
-POLL_S = 0.5
-SAMPLE_S = 0.2
+POLL_S = 1.0
+SAMPLE_S = 1.0
 MIB = 1024 * 1024
 
 
