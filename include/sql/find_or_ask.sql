@@ -19,8 +19,7 @@ with seen as materialized (
          order by e.created_at desc
          limit 1) as newest on true
       left join lateral (  -- and its limit: looked up one by one, however large the table has become since somebody counted it
-        select b.record_id, b.token, b.batch_id, b.chunk
-          from anomaly.asks as b
+        select b.record_id, b.token, b.batch_id, b.chunk from anomaly.asks as b
          where b.image_sha256 = w.image_sha256 and b.config = %(config)s and b.scope = %(scope)s::uuid
          limit 1) as a on true
       left join lateral (

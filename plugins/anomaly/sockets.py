@@ -123,6 +123,7 @@ class _Response(http.client.HTTPResponse):
         self.code = head.status
         self.chunked, self.will_close, self.length = False, False, head.body_bytes
         self.fields = HTTPHeaderDict(head.fields)
+        self.headers = self.msg = self.fields  # type: ignore[assignment]  # requests looks for cookies in here
 
 
 class _Connection(HTTPConnection):

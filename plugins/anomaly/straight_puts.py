@@ -12,12 +12,12 @@ import re
 import threading
 import time
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from botocore.auth import SIGV4_TIMESTAMP, SigV4Auth
 from botocore.awsrequest import AWSRequest
+from botocore.compat import get_current_datetime
 from urllib3 import Timeout
 
 from anomaly.sessions import FAILURES, body_of, target_of
@@ -128,7 +128,7 @@ class StraightPuts:
 def _signed(headers: dict[str, str], credentials: ReadOnlyCredentials, way: _Way, path: str, sha256: str) -> dict[str, str]:
     """The headers of a put, with a signature of version 4 over all of them but the user agent."""
     signer, request = SigV4Auth(credentials, "s3", way.region), AWSRequest()
-    request.context["timestamp"] = datetime.now(UTC).strftime(SIGV4_TIMESTAMP)
+    request.context["timestamp"] = get_current_datetime().strftime(SIGV4_TIMESTAMP)
     headers |= {"X-Amz-Content-SHA256": sha256, "X-Amz-Date": request.context["timestamp"]}
     if credentials.token:
         headers["X-Amz-Security-Token"] = credentials.token
