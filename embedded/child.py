@@ -218,4 +218,4 @@ def await_ready(part: Part, *, within_s: float) -> None:
     while not part.ready():
         if time.monotonic() > deadline:
             raise StartFailed(f"{part.name} was not ready within {within_s:g} s; its log is {part.log}")
-        time.sleep(0.05)
+        time.sleep(0.05)  # a server tells nobody when it is ready

@@ -40,7 +40,7 @@ def await_dag(airflow: Airflow, since: datetime) -> None:
         _, errors = airflow.call("GET", "importErrors")
         for error in errors.get("import_errors", []):
             raise StartFailed(f"{error['filename']} cannot be read by Airflow: {error['stack_trace'].strip().splitlines()[-1]}")
-        time.sleep(POLL_S)
+        time.sleep(POLL_S)  # Airflow tells nobody when it has read a DAG
     raise StartFailed(f"Airflow has not read the DAG {DAG_ID} within {PARSE_S} s; its log is {airflow.log / 'dag-processor.log'}")
 
 

@@ -94,7 +94,7 @@ def _stay(stack: Stack, screen: Screen) -> NoReturn:
     screen.say("Airflow stays up until Ctrl-C")
     while True:
         stack.check()
-        time.sleep(1)
+        time.sleep(1)  # there is nothing to do but to see that all parts live
 
 
 def _options() -> argparse.ArgumentParser:

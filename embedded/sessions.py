@@ -63,7 +63,7 @@ class Session:
         deadline = time.monotonic() + KILL_S
         while (left := self.members()) and time.monotonic() < deadline:
             send(signal.SIGKILL, left)
-            time.sleep(POLL_S)
+            time.sleep(POLL_S)  # what is no child of ours can only be looked for
 
     def ask(self) -> None:
         """Send the stop signal."""
@@ -74,7 +74,7 @@ class Session:
         while self.members():
             if time.monotonic() > deadline:
                 return False
-            time.sleep(POLL_S)
+            time.sleep(POLL_S)  # for the same reason
         return True
 
 

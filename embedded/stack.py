@@ -119,7 +119,7 @@ class Stack:
     def _start_airflow(self, prepared: airflow.Airflow) -> None:
         with self._screen.step("airflow's tables"):
             while not prepared.migrated():
-                time.sleep(0.05)
+                time.sleep(0.05)  # it runs beside us and raises here if it fails
         self.postgres.set_comment_on(AIRFLOW_DATABASE, airflow.migrated_comment())
         cut_off.end_runs(airflow_dsn=self.postgres.dsn(AIRFLOW_DATABASE), records_dsn=self.dsn)
         prepared.start()

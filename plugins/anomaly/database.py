@@ -46,8 +46,8 @@ select set_config('statement_timeout', '15s', false), set_config('lock_timeout',
        set_config('idle_in_transaction_session_timeout', '15s', false), set_config('application_name', 'anomaly', false),
        set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false)
 """
-"""A plan is kept for as long as its connection, and a table that was read as a whole while it was small is large by then. Each statement
-has an index that was made for it, and none is so long that compiling it would pay."""
+"""A plan is kept for as long as its connection, and a table that was read as a whole while it was small is large by then. What runs often
+has an index that was made for it; a table without one is still read as a whole. Nothing here is worth compiling."""
 
 
 class Calls:

@@ -60,7 +60,7 @@ def read(data: bytes) -> Head | None:
                 if length is not None or not (value.isascii() and value.isdigit()):
                     return None
                 length = int(value)
-            case "transfer-encoding" | "upgrade":
+            case "transfer-encoding":
                 return None
             case "connection" if value.lower() != "keep-alive":
                 return None

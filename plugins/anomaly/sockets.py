@@ -1,11 +1,12 @@
 """Connections for HTTP that end by a deadline and, where asked, reach no address that is not allowed.
 
 A socket's read timeout only bounds the silence between two pieces: a host that sends a byte every 29 s would hold a
-worker for ever. Here a response, headers included, has a deadline too.
+worker for ever. Here a response, headers included, has a deadline too. Heads of requests, and those of answers that are plain,
+are written and read by hand (heads.py), which urllib3 allows its connections, and needs a fraction of the time.
 
 The guard looks the name up, judges each address, and connects to what it judged instead of the name. So nothing can
-change in between, not even a SYN reaches a forbidden network, and a redirect is judged like any other request. Host
-header, SNI, certificate check, keep-alive and pool sizes stay urllib3's.
+change in between, not even a SYN reaches a forbidden network, and a redirect is judged like any other request. SNI,
+certificate check, proxies and pool sizes stay urllib3's.
 """
 
 from __future__ import annotations
@@ -145,8 +146,8 @@ class _Connection(HTTPConnection):
         **asked: Any,
     ) -> None:
         """Head and body leave together: one system call and one wake-up of the server less than one after the other."""
-        if chunked or method == "HEAD":
-            raise NotImplementedError("every body, and that of the answer, has a length or an end")
+        if chunked or method == "HEAD":  # nobody here asks so, and heads.read takes a length for that of what follows
+            raise NotImplementedError("no body in chunks, and no HEAD")
         if self.sock is None:
             self.connect()
         self._wait_at_most_timeout()

@@ -132,8 +132,8 @@ def _signed(headers: dict[str, str], credentials: ReadOnlyCredentials, way: _Way
     headers |= {"X-Amz-Content-SHA256": sha256, "X-Amz-Date": request.context["timestamp"]}
     if credentials.token:
         headers["X-Amz-Security-Token"] = credentials.token
-    lines = sorted(f"{name.lower()}:{value}" for name, value in headers.items() if name != "User-Agent")
-    names = ";".join(line.partition(":")[0] for line in lines)
-    canonical = "\n".join(("PUT", path, "", *lines, "", names, sha256))
+    fields = sorted((name.lower(), value) for name, value in headers.items() if name != "User-Agent")
+    names = ";".join(name for name, _ in fields)
+    canonical = "\n".join(("PUT", path, "", *(f"{name}:{value}" for name, value in fields), "", names, sha256))
     signature = signer.signature(signer.string_to_sign(request, canonical), request)
     return headers | {"Authorization": f"AWS4-HMAC-SHA256 Credential={signer.scope(request)}, SignedHeaders={names}, Signature={signature}"}

@@ -98,5 +98,5 @@ class DagRun:
         started = self._world.start_try(asked)
         self.tries[task].append(started)
         while started.alive:
-            time.sleep(0.02)
+            time.sleep(0.02)  # it lives in another process, which may be killed at any moment
         return started.ended()

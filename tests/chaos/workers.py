@@ -29,7 +29,7 @@ def until(condition: Callable[[], object], *, within_s: float, what: str, every_
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError(f"not within {within_s:g} s: {what}")
-        time.sleep(every_s)
+        time.sleep(every_s)  # what is waited for happens in other processes
 
 
 @dataclass(frozen=True)

@@ -89,12 +89,6 @@ def archive(request: pytest.FixtureRequest, client: S3Client, s3: S3, prefix: st
 
 
 @pytest.fixture
-def stub() -> Iterator[HttpStub]:
-    with HttpStub() as running:
-        yield running
-
-
-@pytest.fixture
 def at_stub(stub: HttpStub, monkeypatch: pytest.MonkeyPatch) -> Iterator[Archive]:
     monkeypatch.setattr(time, "sleep", lambda _: None)  # botocore's waits cannot be injected
     made = a_client(stub.url(""))

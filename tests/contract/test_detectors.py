@@ -45,12 +45,6 @@ REFERENCE = {
 OPENAI_REPORT = {"is_anomaly": True, "score": 0.9, "label": "crack", "reason": "A crack.", "regions": []}
 
 
-@pytest.fixture
-def stub() -> Iterator[HttpStub]:
-    with HttpStub() as running:
-        yield running
-
-
 class Made:
     """Detectors at the stub."""
 

@@ -56,12 +56,6 @@ Make = Callable[..., ImageSource]
 
 
 @pytest.fixture
-def stub() -> Iterator[HttpStub]:
-    with HttpStub() as running:
-        yield running
-
-
-@pytest.fixture
 def waits() -> list[float]:
     """What was slept, in seconds."""
     return []

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import socket
 import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 import trustme
@@ -23,12 +25,6 @@ if TYPE_CHECKING:
 
 WAIT = Timeout(connect=5, read=5)
 CA = trustme.CA()
-
-
-@pytest.fixture
-def stub() -> Iterator[HttpStub]:
-    with HttpStub() as made:
-        yield made
 
 
 @pytest.fixture
@@ -138,6 +134,12 @@ def test_a_body_that_is_empty_has_a_length(stub: HttpStub) -> None:
         answer(ours, stub.at("/a", Reply()), b"")
 
     assert stub.requests[0].headers["content-length"] == "0"
+
+
+def test_a_plain_answer_is_not_parsed_as_an_e_mail(stub: HttpStub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http.client, "parse_headers", Mock(side_effect=AssertionError))
+    with session() as ours:
+        assert answer(ours, stub.at("/a", Reply(body=b"one"))) == b"one"
 
 
 def test_a_header_that_would_be_two_is_not_sent(stub: HttpStub) -> None:

@@ -81,6 +81,14 @@ def test_the_end_of_a_record_finds_it_by_the_key_however_many_are_claimed(bench:
     assert indexes(scans(bench, name, record_id=claim.record_id, token=claim.token)) == {"records_pkey"}
 
 
+def test_whether_a_logged_record_is_claimed_is_looked_up_by_the_key(bench: Bench) -> None:
+    bench.do("vacuum analyze anomaly.records")
+    for claim in bench.open(bench.claim(size=2_000))[:FEW]:
+        bench.commit(claim)
+    bench.do("update anomaly.processing_log set at = now() - interval '2 days'")
+    assert indexes(scans(bench, "delete_log_entries", after_id=0, size=FEW, days=1)) == {"records_pkey"}
+
+
 @pytest.mark.parametrize("analysed", [False, True])
 @pytest.mark.parametrize("count", [3, 3_000])
 def test_whose_turn_it_is_is_looked_up_by_the_key(bench: Bench, count: int, *, analysed: bool) -> None:
