@@ -137,7 +137,7 @@ def test_a_body_that_is_empty_has_a_length(stub: HttpStub) -> None:
 
 
 def test_a_plain_answer_is_not_parsed_as_an_e_mail(stub: HttpStub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http.client, "parse_headers", Mock(side_effect=AssertionError))
+    monkeypatch.setattr(http.client.HTTPResponse, "begin", Mock(side_effect=AssertionError))
     with session() as ours:
         assert answer(ours, stub.at("/a", Reply(body=b"one"))) == b"one"
 
