@@ -24,7 +24,7 @@ from anomaly.record_store import RecordStore
 from anomaly.records import Answer, Archived, Holder, Run, Verdict, Window
 from anomaly.rows import claim_params, holder_params, run_params, verdict_params
 from anomaly.settings import Settings
-from anomaly.statements import shipped
+from anomaly.statements import PARAMETER, shipped
 from benchmarks.bench import Bench, binary
 from benchmarks.run import STATE, machine
 
@@ -42,7 +42,6 @@ ANSWER = Answer(
 ARCHIVED = Archived(image_key="images/ab.jpg", answer_key="answers/ab.json")
 TIMINGS = {"fetch": 1.0, "detect": 200.0, "archive": 3.0}
 HOLDER = Holder(map_index=0, try_number=1)
-_VARIABLE = re.compile(r"%\((\w+)\)s")
 _RATE = re.compile(r"^tps = ([\d.]+)", re.MULTILINE)
 
 
@@ -132,14 +131,16 @@ def _commit_share(share: _Share) -> tuple[float, float]:
     store = _store(share.dsn, share.threads)
     with ThreadPoolExecutor(share.threads) as threads:
         began = time.monotonic()
-        list(threads.map(partial(_commit, store), share.claims))
+        list(threads.map(partial(_commit_all, store), [share.claims[first :: share.threads] for first in range(share.threads)]))
         ended = time.monotonic()
     store.close()
     return began, ended
 
 
-def _commit(store: RecordStore, claim: Claim) -> None:
-    store.commit(claim, ANSWER, ARCHIVED, config="none", image_sha256="ab" * 32, run=_run(0), holder=HOLDER, timings=TIMINGS)
+def _commit_all(store: RecordStore, claims: list[Claim]) -> None:
+    run = _run(0)
+    for claim in claims:
+        store.commit(claim, ANSWER, ARCHIVED, config="none", image_sha256="ab" * 32, run=run, holder=HOLDER, timings=TIMINGS)
 
 
 def _pgbench(dsn: str, claims: list[Claim]) -> float:
@@ -171,7 +172,7 @@ def _pgbench(dsn: str, claims: list[Claim]) -> float:
 
 def _script(given: dict[str, Any]) -> str:
     """Each client takes ids of its own; pgbench knows no null, which therefore stands in the text."""
-    text = _VARIABLE.sub(lambda found: "null" if given[found[1]] is None else f":{found[1]}", shipped().text("commit_verdict"))
+    text = PARAMETER.sub(lambda found: "null" if given[found[1]] is None else f":{found[1]}", shipped().text("commit_verdict"))
     return f"\\set i :i + 1\n\\set record_id 1 + :client_id + {CONNECTIONS} * :i\n{text};\n"
 
 

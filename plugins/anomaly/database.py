@@ -7,11 +7,10 @@ import logging
 import os
 import select
 import socket
-import threading
 import time
 from collections.abc import Mapping
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 from psycopg import errors
@@ -21,18 +20,21 @@ from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.pool import QueuePool
 
 from anomaly.backoff import delay_s
+from anomaly.calls import Calls
 from anomaly.database_errors import FOREIGN, translated, translating
 from anomaly.errors import DatabaseUnavailable
+from anomaly.prepared import Prepared
 from anomaly.statements import Statements, shipped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from anomaly.errors import AnomalyError
     from anomaly.settings import Settings
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Params = Mapping[str, Any]
 
 ROLLED_BACK = (errors.DeadlockDetected, errors.LockNotAvailable, errors.SerializationFailure)
@@ -48,36 +50,6 @@ select set_config('statement_timeout', '15s', false), set_config('lock_timeout',
 """
 """A plan is kept for as long as its connection, and a table that was read as a whole while it was small is large by then. What runs often
 has an index that was made for it; a table without one is still read as a whole. Nothing here is worth compiling."""
-
-
-class Calls:
-    """The calls that are under way. libpq has no read timeout: a keeper shuts the socket of one past its deadline."""
-
-    def __init__(self, *, deadline_s: float, clock: Callable[[], float]) -> None:
-        self._deadline_s = deadline_s
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._started: dict[socket.socket, float] = {}
-
-    @contextlib.contextmanager
-    def timed(self, line: socket.socket) -> Iterator[None]:
-        """A call on the connection of that line."""
-        self._started[line] = self._clock()
-        try:
-            yield
-        finally:
-            with self._lock:  # whoever shuts it, shuts no later call
-                self._started.pop(line, None)
-
-    def shut_overdue(self) -> int:
-        """Shut the sockets of calls past their deadline; each of them fails at once. How many they were."""
-        with self._lock:
-            overdue = [line for line, started in list(self._started.items()) if self._clock() - started > self._deadline_s]
-            for line in overdue:
-                del self._started[line]
-                with contextlib.suppress(OSError):
-                    line.shutdown(socket.SHUT_RDWR)
-        return len(overdue)
 
 
 class CheckedPool(QueuePool):
@@ -96,7 +68,6 @@ class CheckedPool(QueuePool):
         self._idle_check_s = settings.db_idle_check_s
         self._now = clock
         event.listen(self, "connect", self._on_connect)
-        event.listen(self, "checkin", self._on_checkin)
         event.listen(self, "checkout", self._on_checkout)
         event.listen(self, "close", _on_close)
 
@@ -106,11 +77,11 @@ class CheckedPool(QueuePool):
         record.info["line"] = line = socket.socket(fileno=os.dup(connection.fileno()))
         with self.calls.timed(line):
             connection.execute(SESSION)
-        record.info["used"] = self._now()
+        self.used(record)
 
-    def _on_checkin(self, connection: Any, record: Any) -> None:
-        if connection is not None:
-            record.info["used"] = self._now()
+    def used(self, record: Any) -> None:
+        """The connection of that record, or of a proxy, has answered."""
+        record.info["used"] = self._now()
 
     def _on_checkout(self, connection: Any, record: Any, _proxy: Any) -> None:
         if self._now() - record.info["used"] <= self._idle_check_s and not _has_something_to_say(connection):
@@ -185,10 +156,17 @@ class Database:
             DatabaseUnavailable: no answer; what was not repeatable may have happened.
             Misconfigured: the schema does not fit, or the login is refused.
         """
+        return self._repeated(_fetched, name, params, repeatable=repeatable)
+
+    def count(self, name: str, params: Params, *, repeatable: bool = True) -> int:
+        """How many rows a statement returns, at a third of what `rows` takes; for those that run for each record. Otherwise as `rows`."""
+        return self._repeated(_counted, name, params, repeatable=repeatable)
+
+    def _repeated(self, run: Callable[[Any, str, str, Params], T], name: str, params: Params, *, repeatable: bool) -> T:
         failures = 0
         while True:
             try:
-                return self._once(name, params)
+                return self._once(run, name, params)
             except FOREIGN as exc:
                 failures += 1
                 error = translated(exc)
@@ -213,14 +191,13 @@ class Database:
     def close(self) -> None:
         self._pool.dispose()
 
-    def _once(self, name: str, params: Params) -> list[dict[str, Any]]:
+    def _once(self, run: Callable[[Any, str, str, Params], T], name: str, params: Params) -> T:
         text, began = self._statements.text(name), time.monotonic()
         proxy = self._pool.connect()
         try:
-            connection: Any = proxy.dbapi_connection
-            with self._pool.calls.timed(proxy.info["line"]), connection.cursor(row_factory=dict_row) as cursor:
-                cursor.execute(text, params)
-                rows: list[dict[str, Any]] = cursor.fetchall()
+            with self._pool.calls.timed(proxy.info["line"]):
+                found = run(proxy, name, text, params)
+            self._pool.used(proxy)
         except BaseException as exc:
             # A shutdown that interrupts the call, too, leaves the connection in the middle of an answer.
             proxy.invalidate(exc)
@@ -228,8 +205,23 @@ class Database:
         finally:
             proxy.close()
         if (took_s := time.monotonic() - began) >= SLOW_S:
-            log.debug("statement took long name=%s rows=%d took_ms=%.1f", name, len(rows), took_s * 1000)
+            log.debug("statement took long name=%s took_ms=%.1f", name, took_s * 1000)
+        return found
+
+
+def _fetched(proxy: Any, _name: str, text: str, params: Params) -> list[dict[str, Any]]:
+    with proxy.dbapi_connection.cursor(row_factory=dict_row) as cursor:
+        cursor.execute(text, params)
+        rows: list[dict[str, Any]] = cursor.fetchall()
         return rows
+
+
+def _counted(proxy: Any, name: str, text: str, params: Params) -> int:
+    if proxy.dbapi_connection.prepare_threshold is None:  # whoever said so has a pooler in between that cannot have it
+        return len(_fetched(proxy, name, text, params))
+    if (prepared := proxy.info.get("prepared")) is None:
+        prepared = proxy.info["prepared"] = Prepared(proxy.dbapi_connection)
+    return int(prepared.run(name, text, params))
 
 
 def _connection_lost(exc: Exception, error: AnomalyError) -> bool:

@@ -183,7 +183,7 @@ class RecordStore(Answers):
         """
         who = {**claim_params(claim), **run_params(run), **holder_params(run.batch_id, holder)}
         what = {**verdict_params(answer, archived), "config": config, "image_sha256": image_sha256, "timings": Jsonb(timings)}
-        if not self._database.rows("commit_verdict", {**who, **what}):
+        if not self._database.count("commit_verdict", {**who, **what}):
             self._known("was_committed", claim)
 
     def defer(self, claim: Claim, *, error: AnomalyError, timings: dict[str, float]) -> str:

@@ -13,12 +13,13 @@ import psycopg
 from psycopg import pq
 from psycopg.types.json import Jsonb
 
+from anomaly.statements import PARAMETER
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from anomaly.statements import Statements
 
-_PARAMETER = re.compile(r"%\((\w+)\)s")
 _COMMENT = re.compile(r"--[^\n]*")
 _NEVER = datetime(2000, 1, 1, tzinfo=UTC)
 _CLAIM = "batch_id began_at window_start window_end size max_records map_index try_number lease_s"
@@ -190,7 +191,7 @@ def _faults(connection: psycopg.Connection[Any], statements: Statements, name: s
         yield "no part of the project runs this file"
         return
     contract, text = CONTRACTS[name], _COMMENT.sub("", statements.text(name))
-    takes, wanted = set(_PARAMETER.findall(text)), set(contract.takes.split())
+    takes, wanted = set(PARAMETER.findall(text)), set(contract.takes.split())
     yield from (f"there is no parameter {extra}" for extra in sorted(takes - wanted))
     yield from (f"the parameter {lost} is missing" for lost in sorted(wanted - takes))
     folded = " ".join(text.lower().split())

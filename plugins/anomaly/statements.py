@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 
 from anomaly.errors import Misconfigured
 
 FOLDER = Path(__file__).resolve().parents[2] / "include" / "sql"
+PARAMETER = re.compile(r"%\((\w+)\)s")
+"""A named parameter in a statement."""
 
 
 class Statements:

@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from tests.chaos.world import World
 
 FIRST = 4
-"""Records that are done before anything dies; psycopg prepares a statement on its sixth use, and a trap reads its text."""
+"""Records that are done before anything dies; psycopg prepares most statements on their sixth use, and a trap reads their text."""
 RECORDS = FIRST + HELD_MAX
 RUN_S = 120.0
 
 CONNECT = b"idle_in_transaction_session_timeout"
 OPEN = b"opened_at = clock_timestamp(), alone = null"
-COMMIT = b"insert into anomaly.ai_results"
+COMMIT = b"\0commit_verdict"
+"""It is prepared before it is first run. In the message that runs it, the name follows upon that of no portal."""
 CLAIM = b"-- Claims one chunk of pending records"
 END = b"set ended_at = clock_timestamp(), tally"
 
