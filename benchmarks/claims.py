@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
+from anomaly.cores import on_one_core
 from anomaly.database import Database, checked_pool, connector
 from anomaly.record_store import RecordStore
 from anomaly.records import Answer, Archived, Holder, Run, Verdict, Window
@@ -47,8 +48,9 @@ _RATE = re.compile(r"^tps = ([\d.]+)", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class _Share:
-    """What one process commits."""
+    """What one process commits, on one core as a task does."""
 
+    number: int
     dsn: str
     claims: list[Claim]
     threads: int
@@ -121,7 +123,7 @@ def _run(number: int) -> Run:
 
 def _commits(dsn: str, claims: list[Claim], *, processes: int) -> float:
     """Commits a second, by the clock of the slowest process; connections are open before it starts."""
-    shares = [_Share(dsn, claims[first::processes], CONNECTIONS // processes) for first in range(processes)]
+    shares = [_Share(first, dsn, claims[first::processes], CONNECTIONS // processes) for first in range(processes)]
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         spans = list(pool.map(_commit_share, shares))
     return len(claims) / (max(end for _, end in spans) - min(begin for begin, _ in spans))
@@ -129,7 +131,7 @@ def _commits(dsn: str, claims: list[Claim], *, processes: int) -> float:
 
 def _commit_share(share: _Share) -> tuple[float, float]:
     store = _store(share.dsn, share.threads)
-    with ThreadPoolExecutor(share.threads) as threads:
+    with on_one_core(share.number), ThreadPoolExecutor(share.threads) as threads:
         began = time.monotonic()
         list(threads.map(partial(_commit_all, store), [share.claims[first :: share.threads] for first in range(share.threads)]))
         ended = time.monotonic()
