@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def on_one_core(number: int) -> Iterator[None]:
-    """Threads that this one starts in here stay on one of the cores that it may use; neighbouring numbers get different ones."""
-    if not hasattr(os, "sched_setaffinity"):  # as on macOS
+def on_one_core(number: int | None) -> Iterator[None]:
+    """Threads that this one starts in here stay on one of the cores that it may use; neighbouring numbers get different ones, None all."""
+    if number is None or not hasattr(os, "sched_setaffinity"):  # as on macOS
         yield
         return
     allowed = os.sched_getaffinity(0)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import gc
 import os
-from contextlib import nullcontext
 from datetime import datetime
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,6 @@ from anomaly.steps import Steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import AbstractContextManager
 
     from airflow.sdk import Asset, Context
 
@@ -73,7 +72,8 @@ def process(description: dict[str, Any]) -> None:
     context["chunk_number"] = chunk.number  # type: ignore[typeddict-unknown-key]  # for map_index_template
     with (
         told() as signals,
-        _keeping_together(run, holder, settings),
+        # The tasks of a run go to one core after the other, and those of different runs do not all begin with the same.
+        on_one_core(run.batch_id.int + holder.map_index if settings.one_core else None),
         connections.database(settings, metrics) as database,
         connections.image_source(settings, metrics) as source,
         connections.detector(conn_id, settings) as detector,
@@ -155,6 +155,7 @@ def _emit_event(context: Context, results: Asset, extra: dict[str, Any]) -> None
 
 
 def _begin() -> tuple[Settings, Context]:
+    gc.freeze()  # a full collection looks at all that Airflow imported, and stops every thread for a quarter of a second
     settings = Settings.from_environ(os.environ)
     logs.configure(settings)
     return settings, get_current_context()
@@ -230,11 +231,6 @@ def _max_map_length() -> int:
     from airflow.configuration import conf  # noqa: PLC0415  # it is not needed where only a connection is
 
     return conf.getint("core", "max_map_length")
-
-
-def _keeping_together(run: Run, holder: Holder, settings: Settings) -> AbstractContextManager[None]:
-    """The tasks of a run go to one core after the other, and those of different runs do not all begin with the same."""
-    return on_one_core(run.batch_id.int + holder.map_index) if settings.one_core else nullcontext()
 
 
 def _fleet(run: Run, holder: Holder, database: Database, conn_id: str, quota: Quota) -> Fleet:

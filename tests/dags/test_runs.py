@@ -9,6 +9,8 @@ from tests.dags.conftest import ANSWER, SECRET, a_png
 from tests.parts.http_stub import Reply
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.dags.conftest import World
     from tests.parts.http_stub import Seen
 
@@ -40,6 +42,17 @@ put = StraightPuts.put
 StraightPuts.put = lambda self, key, *args, **kwargs: None if "/runs/" in key or "/heatmaps/" in key else put(self, key, *args, **kwargs)
 """
 
+GARBAGE = """
+import gc
+from pathlib import Path
+from anomaly.pipeline import Pipeline
+drain = Pipeline.drain
+def count_and_drain(self):
+    Path({file!r}).write_text(f"{{gc.get_freeze_count()}} {{len(gc.get_objects())}}")
+    drain(self)
+Pipeline.drain = count_and_drain
+"""
+
 
 def test_a_run_takes_every_due_record_to_its_verdict(world: World) -> None:
     ids = world.add(20)
@@ -67,6 +80,15 @@ def test_one_run_drains_a_window_of_five_batches_with_few_tasks_and_a_small_xcom
     assert sum(name.startswith("process") for name in ended.tasks) == 8
     assert ended.xcom_bytes < 4096
     assert world.report(ended)["events"] == {"committed": 2000}
+
+
+def test_what_airflow_imported_is_not_looked_at_again_while_a_task_works(world: World, tmp_path: Path) -> None:
+    """A collection of garbage stops every thread for as long as it looks."""
+    world.add(1)
+    assert world.run(before=GARBAGE.format(file=str(tmp_path / "counted"))).state == "success"
+    frozen, looked_at = map(int, (tmp_path / "counted").read_text().split())
+    assert frozen > 100_000
+    assert looked_at < frozen / 4
 
 
 def test_max_records_bounds_a_run(world: World) -> None:
