@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -182,7 +183,7 @@ class RecordStore(Answers):
             DatabaseUnavailable: the commit did not happen, or it cannot be known; asking again is safe.
         """
         who = {**claim_params(claim), **run_params(run), **holder_params(run.batch_id, holder)}
-        what = {**verdict_params(answer, archived), "config": config, "image_sha256": image_sha256, "timings": Jsonb(timings)}
+        what = {**verdict_params(answer, archived), "config": config, "image_sha256": image_sha256, "timings": json.dumps(timings)}
         if not self._database.count("commit_verdict", {**who, **what}):
             self._known("was_committed", claim)
 

@@ -115,15 +115,3 @@ def test_a_commit_is_prepared_from_the_first_on(bench: Bench) -> None:
     for claim in bench.claims(2):
         bench.commit(claim)
     assert prepared_in(bench) == {"commit_verdict_0"}
-
-
-def test_where_the_connection_says_to_prepare_nothing_nothing_is(bench: Bench) -> None:
-    with contextlib.ExitStack() as held:
-        for _ in range(2):
-            connection: Any = held.enter_context(contextlib.closing(bench.pool.connect())).dbapi_connection
-            connection.prepare_threshold = None
-    claims = bench.claims(2)
-    for claim in claims:
-        bench.commit(claim)
-    assert prepared_in(bench) == set()
-    assert [bench.events(claim.record_id) for claim in claims] == [["committed"], ["committed"]]
