@@ -50,7 +50,7 @@ class Prepared:
 
     def _prepared(self, name: str, text: str, types: tuple[int, ...]) -> bytes:
         if len(self._names) >= MOST:
-            self._checked(self._pgconn.exec_(b"deallocate all"))
+            self._checked(self._pgconn.exec_(b"; ".join(b"deallocate " + each for each in self._names.values())))  # the cursors' own stay
             self._names.clear()
         prepared = f"{name}_{len(self._names)}".encode()
         self._checked(self._pgconn.prepare(prepared, _numbered(text)[0].encode(self._encoding), types))

@@ -76,9 +76,11 @@ def test_a_statement_is_prepared_for_each_combination_of_types(connection: psyco
 
 def test_it_begins_anew_when_too_many_are_prepared(connection: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prepared, "MOST", 2)
+    connection.execute("select 'by a cursor'", prepare=True)
     statements = Prepared(connection)
     assert [statements.run("some", f"select 1 where %(one)s = {one}", {"one": 1}) for one in (1, 2, 1, 3, 1)] == [1, 0, 1, 0, 1]
-    assert names(connection) == ["some_0", "some_1"]
+    assert names(connection) == ["_pg3_0", "some_0", "some_1"]
+    assert connection.execute("select 'by a cursor'", prepare=True).fetchone() == ("by a cursor",)
 
 
 def test_what_fails_is_the_error_of_psycopg_and_the_next_one_works(connection: psycopg.Connection[Any]) -> None:
