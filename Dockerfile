@@ -27,7 +27,7 @@ RUN pip install --no-cache-dir -r /opt/anomaly/server/requirements.txt -c /opt/a
 COPY config /opt/airflow/config
 COPY include /opt/airflow/include
 COPY plugins /opt/airflow/plugins
-COPY embedded/__init__.py embedded/connections.py embedded/given.py /opt/airflow/embedded/
+COPY embedded/__init__.py embedded/connections.py embedded/connection_env.py /opt/airflow/embedded/
 COPY server /opt/airflow/server
 COPY dags /opt/airflow/dags
 ENV PYTHONPATH=/opt/airflow:/opt/airflow/plugins:/opt/airflow/config PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1

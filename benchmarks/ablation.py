@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import requests
 
-from anomaly.database import Database, checked_pool, connector
-from anomaly.record_store import RecordStore
-from anomaly.records import Answer, Archived, Holder, Run, Verdict, Window
+from anomaly.db.client import Database, checked_pool, connector
+from anomaly.db.record_store import RecordStore
+from anomaly.models.answers import Answer, Archived, Verdict
+from anomaly.models.runs import Holder, Run, Window
 from anomaly.settings import Settings
 from benchmarks.contestants.plain import UPDATES, params
 from benchmarks.job import TIMEOUT_S

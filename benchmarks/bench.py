@@ -15,12 +15,12 @@ import psycopg
 import requests
 from psycopg.rows import dict_row
 
-from anomaly.schema import migrate
+from anomaly.db.schema import migrate
 from benchmarks import environments
 from benchmarks.job import Effort, Job
 from benchmarks.statements import sql
-from embedded.child import ROOT
 from embedded.postgres import Postgres
+from embedded.process import ROOT
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -19,20 +19,21 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from anomaly.cores import on_one_core
-from anomaly.database import Database, checked_pool, connector
-from anomaly.record_store import RecordStore
-from anomaly.records import Answer, Archived, Holder, Run, Verdict, Window
-from anomaly.rows import claim_params, holder_params, run_params, verdict_params
+from anomaly.db.client import Database, checked_pool, connector
+from anomaly.db.mapping import claim_params, holder_params, run_params, verdict_params
+from anomaly.db.record_store import RecordStore
+from anomaly.db.statements import PARAMETER, shipped
+from anomaly.models.answers import Answer, Archived, Verdict
+from anomaly.models.runs import Holder, Run, Window
 from anomaly.settings import Settings
-from anomaly.statements import PARAMETER, shipped
+from anomaly.tasks.cores import on_one_core
 from benchmarks.bench import Bench, binary
 from benchmarks.run import STATE, machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from anomaly.records import Claim
+    from anomaly.models.records import Claim
     from benchmarks.job import Job
 
 CONNECTIONS = 10

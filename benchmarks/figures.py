@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from benchmarks.growth import Growth, Table
+    from benchmarks.table_stats import Growth, Table
 
 
 @dataclass(frozen=True, slots=True)

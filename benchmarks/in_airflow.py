@@ -14,8 +14,8 @@ import psutil
 from benchmarks.bench import Wrong, environment
 from benchmarks.connections import CHUNK_SIZE, variables
 from benchmarks.job import Effort
-from embedded import airflow, kept
-from embedded.child import ROOT, await_ready
+from embedded import airflow, state
+from embedded.process import ROOT, await_ready
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,7 +93,7 @@ def _task(ti: dict[str, Any], triggered: datetime) -> dict[str, Any]:
 def _started(on: Bench, job: Job, dag: Dag, given: dict[str, str]) -> Iterator[airflow.Airflow]:
     """Airflow with the DAG read and unpaused."""
     folder = on.folder / "airflow"
-    port = kept.ports(folder / "ports.json", "api")["api"]
+    port = state.ports(folder / "ports.json", "api")["api"]
     on.postgres.ensure_database(DATABASE)
     settings = airflow.settings(folder, database=on.postgres.dsn(DATABASE, "postgresql+psycopg2"), port=port)
     own = {

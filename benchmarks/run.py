@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks import ablation, bench, in_airflow, plot, tables
 from benchmarks.bench import Bench, Wrong
 from benchmarks.measuring import measure
-from embedded.child import ROOT
+from embedded.process import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -22,17 +22,18 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any
 
-from anomaly.database import Database, checked_pool, connector
-from anomaly.feed import Feed
-from anomaly.record_store import RecordStore
-from anomaly.records import Answer, Archived, Chunk, Holder, Run, Verdict, Window
-from anomaly.schema import migrate
+from anomaly.db.client import Database, checked_pool, connector
+from anomaly.db.record_store import RecordStore
+from anomaly.db.schema import migrate
+from anomaly.models.answers import Answer, Archived, Verdict
+from anomaly.models.runs import Chunk, Holder, Run, Window
+from anomaly.pipeline.feed import Feed
 from anomaly.settings import Settings
-from benchmarks import days
+from benchmarks import capacity
 from benchmarks.bench import Wrong
 from benchmarks.figures import Figures, tables
-from benchmarks.growth import State, connect, growth, one
 from benchmarks.statements import sql
+from benchmarks.table_stats import State, connect, growth, one
 from embedded.postgres import Postgres
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-    from anomaly.feed import OpenChunk
-    from anomaly.records import Claim
+    from anomaly.models.records import Claim
+    from anomaly.pipeline.feed import OpenChunk
 
 CHUNK_SIZE = 250
 THREADS = 5
@@ -55,10 +56,8 @@ ANOMALOUS_FROM = 0.9
 CONFIG = hashlib.sha256(b"scale").hexdigest()
 REGION = {"x": 1, "y": 2, "width": 30, "height": 40, "score": 0.95}
 TIMINGS = {"fetch": 22.163, "detect": 290.136, "archive": 61.743}
-TALLY = {
-    "ended": {"committed": CHUNK_SIZE},
-    "timings_ms": {name: {"p50": took, "p95": took, "max": took} for name, took in TIMINGS.items()},
-}
+SPREADS = {name: {"p50": took, "p95": took, "max": took} for name, took in TIMINGS.items()}
+TALLY = {"ended": {"committed": CHUNK_SIZE}, "timings_ms": SPREADS}
 DATABASE = "scale"
 
 
@@ -242,7 +241,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder, Postgres(Path(folder)) as server:
         figures = measure(server, records=given.records, processes=given.processes)
     say(tables(figures))
-    say(f"\n{days.table(figures.growth, chunk_size=CHUNK_SIZE)}")
+    say(f"\n{capacity.table(figures.growth, chunk_size=CHUNK_SIZE)}")
     return 0
 
 

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
+from benchmarks.http_server import Lag, listener
 from benchmarks.images import Photos
-from benchmarks.line import Line
+from benchmarks.pg_proxy import Line
 from benchmarks.services import Bucket, Counted, Detector, ImageHost
-from benchmarks.wire import Lag, listener
 
 if TYPE_CHECKING:
-    from benchmarks.wire import Request, Respond
+    from benchmarks.http_server import Request, Respond
 
 HOST = "127.0.0.1"
 BACKLOG = 1024

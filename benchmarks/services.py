@@ -11,7 +11,7 @@ from benchmarks.images import Photos, number_of, score_of
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
-    from benchmarks.wire import Request, Respond
+    from benchmarks.http_server import Request, Respond
 
 ANOMALOUS_FROM = 0.9
 

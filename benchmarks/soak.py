@@ -31,9 +31,9 @@ from PIL import Image
 from psycopg.conninfo import make_conninfo
 from rich.console import Console
 
-from anomaly import runs
-from anomaly.record_store import RecordStore
-from anomaly.schema import migrate
+from anomaly.db.record_store import RecordStore
+from anomaly.db.schema import migrate
+from anomaly.pipeline import runs
 from benchmarks.soak_worker import READ_TIMEOUT_S, SETTINGS, a_database, a_run, an_archive
 from embedded.postgres import Postgres
 from embedded.s3 import S3

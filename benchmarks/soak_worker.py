@@ -14,18 +14,19 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 
-from anomaly import detectors, images
-from anomaly.archive import Archive, client_config
-from anomaly.database import Database, checked_pool, connector
+from anomaly import detectors
+from anomaly.archive.bucket import Archive, client_config
+from anomaly.db.client import Database, checked_pool, connector
+from anomaly.db.detector_quota import Fleet
+from anomaly.db.record_store import RecordStore
 from anomaly.errors import TryEnded
-from anomaly.feed import Feed
-from anomaly.fleet import Fleet
-from anomaly.lease import Keeper
-from anomaly.pipeline import Pipeline
-from anomaly.record_store import RecordStore
-from anomaly.records import Chunk, Holder, Run, Window
+from anomaly.images import download as images
+from anomaly.models.runs import Chunk, Holder, Run, Window
+from anomaly.pipeline.feed import Feed
+from anomaly.pipeline.lease import Keeper
+from anomaly.pipeline.record import Steps
+from anomaly.pipeline.worker import Pipeline
 from anomaly.settings import Settings
-from anomaly.steps import Steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -116,22 +116,22 @@ class DelayByError(RetryPolicy):
 def anomaly_detection() -> None:
     @task(inlets=[RECORDS])
     def claim() -> list[dict[str, Any]]:
-        from anomaly import tasks
+        from anomaly.tasks import detection
 
-        return tasks.claim()
+        return detection.claim()
 
     @task(inlets=[RECORDS, BUCKET], map_index_template="chunk {{ chunk_number }}")
     def process(chunk: dict[str, Any]) -> None:
-        from anomaly import tasks
+        from anomaly.tasks import detection
 
-        tasks.process(chunk)
+        detection.process(chunk)
 
     # What the mapped task has written is told here: each outlet of its own would be an event for each of its instances.
     @task(outlets=[RESULTS, RECORDS, *VERDICTS, BUCKET])
     def report() -> None:
-        from anomaly import tasks
+        from anomaly.tasks import detection
 
-        tasks.report(RESULTS)
+        detection.report(RESULTS)
 
     process.expand(chunk=claim()) >> report().as_teardown(on_failure_fail_dagrun=True)
 

@@ -116,45 +116,45 @@ def anomaly_maintenance() -> None:
     # No task waits for another one: each is a leaf, so that the run is red where one is.
     @task
     def retention() -> dict[str, Any]:
-        from anomaly import upkeep_tasks
+        from anomaly.tasks import maintenance
 
-        upkeep_tasks.chosen("retention")
-        return upkeep_tasks.sweep()
+        maintenance.chosen("retention")
+        return maintenance.sweep()
 
     @task
     def orphans() -> dict[str, Any]:
-        from anomaly import upkeep_tasks
+        from anomaly.tasks import maintenance
 
-        upkeep_tasks.chosen("orphans")
-        return upkeep_tasks.compare()
+        maintenance.chosen("orphans")
+        return maintenance.compare()
 
     @task
     def alert() -> dict[str, Any]:
-        from anomaly import upkeep_tasks
+        from anomaly.tasks import maintenance
 
-        upkeep_tasks.chosen("alert")
-        return upkeep_tasks.alert()
+        maintenance.chosen("alert")
+        return maintenance.alert()
 
     @task
     def vacuum_hints() -> list[dict[str, Any]]:
-        from anomaly import upkeep_tasks
+        from anomaly.tasks import maintenance
 
-        upkeep_tasks.chosen("vacuum_hints")
-        return upkeep_tasks.vacuum_hints()
+        maintenance.chosen("vacuum_hints")
+        return maintenance.vacuum_hints()
 
     @task
     def doctor() -> list[str]:
-        from anomaly import upkeep_tasks
+        from anomaly.tasks import maintenance
 
-        upkeep_tasks.chosen("doctor")
-        return upkeep_tasks.examine()
+        maintenance.chosen("doctor")
+        return maintenance.examine()
 
     @task
     def requeue() -> dict[str, int]:
-        from anomaly import tasks, upkeep_tasks
+        from anomaly.tasks import detection, maintenance
 
-        upkeep_tasks.chosen("requeue")
-        return tasks.requeue()
+        maintenance.chosen("requeue")
+        return detection.requeue()
 
     retention(), orphans(), alert(), vacuum_hints(), doctor(), requeue()
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
-from embedded.child import ROOT, Child
 from embedded.errors import StartFailed
-from embedded.kept import LOOPBACK, secret
+from embedded.process import ROOT, Child
+from embedded.state import LOOPBACK, secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from anomaly.errors import Misconfigured
-from embedded.given import Given, read
+from embedded.connection_env import Given, read
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from embedded.airflow import Airflow
-    from embedded.screen import Screen
+    from embedded.progress import Screen
     from embedded.stack import Stack
 
 DAG_ID = "anomaly_detection"

@@ -13,9 +13,9 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from embedded.child import Child, Server
 from embedded.errors import StartFailed
-from embedded.kept import LOOPBACK, ports, secret
+from embedded.process import Child, Server
+from embedded.state import LOOPBACK, ports, secret
 
 MAJOR = "18"
 NOBODY = 65534

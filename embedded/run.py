@@ -16,10 +16,10 @@ from filelock import FileLock, Timeout
 
 from anomaly.errors import AnomalyError
 from anomaly.settings import Settings
-from embedded import connections, job, kept, summary
-from embedded.child import ROOT
+from embedded import connections, job, state, summary
 from embedded.errors import AlreadyRunning, EmbeddedError, StartFailed
-from embedded.screen import Screen
+from embedded.process import ROOT
+from embedded.progress import Screen
 from embedded.stack import Stack, stopping
 
 if TYPE_CHECKING:
@@ -67,22 +67,22 @@ def _alone(given: argparse.Namespace, screen: Screen) -> int:
 def _run(given: argparse.Namespace, screen: Screen) -> int:
     stack = Stack(given.state.resolve(), port=given.port, with_demo=given.demo, screen=screen)
     stack.end_leftovers()
-    kept.asked_port(given.port)
+    state.asked_port(given.port)
     since = datetime.now(UTC)
     with stopping(stack):
         airflow = stack.start(records=given.records)
         with screen.step("the DAG"):
             job.await_dag(airflow, since)
         run_id = job.trigger(airflow)
-        state = job.watch(stack, airflow, run_id, screen=screen)
+        run_state = job.watch(stack, airflow, run_id, screen=screen)
         page = f"{airflow.address}/dags/{job.DAG_ID}"
         for line in summary.lines(summary.outcome(stack.dsn, stack.began), page=page):
             screen.say(line)
-        if state != "success":
+        if run_state != "success":
             screen.say(f"the run failed: see {page}/runs/{run_id} and {ROOT / 'logs' / 'anomaly_detection.log'}")
         if not given.once:
             _stay(stack, screen)
-        return 0 if state == "success" else FAILED
+        return 0 if run_state == "success" else FAILED
 
 
 def _stay(stack: Stack, screen: Screen) -> NoReturn:

@@ -12,9 +12,9 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from embedded.child import Server
 from embedded.errors import StartFailed
-from embedded.kept import LOOPBACK, ports, secret
+from embedded.process import Server
+from embedded.state import LOOPBACK, ports, secret
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -9,12 +9,12 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from anomaly.schema import migrate
-from embedded import airflow, connections, cut_off, demo, signals
-from embedded.child import await_ready
+from anomaly.db.schema import migrate
+from embedded import airflow, connections, demo, signals, stale_runs
 from embedded.postgres import Postgres
+from embedded.process import await_ready
+from embedded.process_group import end_recorded
 from embedded.s3 import S3
-from embedded.sessions import end_recorded
 from embedded.web import WebService, image_host, reference_detector
 from reference_detector.dataset import data_folder, split
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from embedded.child import Part
-    from embedded.screen import Screen
+    from embedded.process import Part
+    from embedded.progress import Screen
 
 READY_S = 120
 AIRFLOW_READY_S = 300
@@ -121,7 +121,7 @@ class Stack:
             while not prepared.migrated():
                 time.sleep(0.05)  # it runs beside us and raises here if it fails
         self.postgres.set_comment_on(AIRFLOW_DATABASE, airflow.migrated_comment())
-        cut_off.end_runs(airflow_dsn=self.postgres.dsn(AIRFLOW_DATABASE), records_dsn=self.dsn)
+        stale_runs.end_runs(airflow_dsn=self.postgres.dsn(AIRFLOW_DATABASE), records_dsn=self.dsn)
         prepared.start()
 
     def _connections(self) -> dict[str, str]:

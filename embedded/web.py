@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import requests
 
-from embedded.child import ROOT, Server
-from embedded.kept import LOOPBACK, ports
+from embedded.process import ROOT, Server
+from embedded.state import LOOPBACK, ports
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -20,10 +20,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from cryptography.fernet import Fernet
 from psycopg import sql
 
+from anomaly.db.schema import migrate
 from anomaly.errors import AnomalyError, Misconfigured
-from anomaly.schema import migrate
+from embedded.connection_env import read
 from embedded.connections import S3_BUCKET, check_given, given_dsn
-from embedded.given import read
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -34,7 +34,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
 @pytest.fixture(scope="session")
 def migrated_template(postgres: Postgres) -> str:
     """The name of a database that has the project's tables, to be cloned."""
-    from anomaly.schema import migrate  # noqa: PLC0415  # tests that need no tables run without it
+    from anomaly.db.schema import migrate  # noqa: PLC0415  # tests that need no tables run without it
 
     postgres.ensure_database(TEMPLATE)
     migrate(postgres.dsn(TEMPLATE))

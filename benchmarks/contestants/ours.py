@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.execution_time.context import set_current_context
 
-from anomaly import tasks
+from anomaly.tasks import detection
 from benchmarks.connections import CHUNK_SIZE, variables
 from benchmarks.job import peak_rss_mb
 
@@ -63,7 +63,7 @@ def work(job: Job) -> dict[str, Any]:
     os.environ.update(variables(job))
     began = time.monotonic()
     with set_current_context(_context(job, 0)):
-        chunks = tasks.claim()
+        chunks = detection.claim()
     claimed = time.monotonic()
     efforts: list[tuple[float, float]] = []
     for processes in _processes:
@@ -72,7 +72,7 @@ def work(job: Job) -> dict[str, Any]:
         _process(job, chunks[0], 0)
     processed = time.monotonic()
     with set_current_context(_context(job, 0)):
-        tasks.report(None)  # type: ignore[arg-type]  # an event that cannot be sent is a warning
+        detection.report(None)  # type: ignore[arg-type]  # an event that cannot be sent is a warning
     took_s = {"claim_s": claimed - began, "process_s": processed - claimed, "report_s": time.monotonic() - processed}
     return took_s | {"rss_mb": [rss_mb for rss_mb, _ in efforts], "processor_s": [processor_s for _, processor_s in efforts]}
 
@@ -82,7 +82,7 @@ def _process(job: Job, description: dict[str, Any], map_index: int) -> tuple[flo
     began_s = time.process_time()
     os.environ.update(variables(job))
     with set_current_context(_context(job, map_index)):
-        tasks.process(description)
+        detection.process(description)
     return peak_rss_mb(), time.process_time() - began_s
 
 

@@ -12,13 +12,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anomaly.database import connector
-from anomaly.database_errors import translating
+from anomaly.db.client import connector
+from anomaly.db.errors import translating
+from anomaly.db.schema import check, migrate
+from anomaly.db.sql_check import check_statements
+from anomaly.db.statements import FOLDER, Statements
 from anomaly.errors import DatabaseUnavailable, Misconfigured
-from anomaly.schema import check, migrate
 from anomaly.settings import Settings
-from anomaly.sql_check import check_statements
-from anomaly.statements import FOLDER, Statements
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _examine(detector: str) -> int:
     os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "CRITICAL"  # Airflow logs to stdout, among our lines
-    from anomaly.doctor import Doctor  # noqa: PLC0415  # as below
+    from anomaly.maintenance.doctor import Doctor  # noqa: PLC0415  # as below
 
     bad = 0
     for finding in Doctor(os.environ, detector=detector).findings():

@@ -19,15 +19,18 @@ from airflow.sdk.observability import stats
 from botocore.config import Config
 from psycopg.conninfo import make_conninfo
 
-from anomaly import archive, detectors, images, sessions
-from anomaly.database import Database, checked_pool
+from anomaly import detectors
+from anomaly.archive import bucket as archive
+from anomaly.archive.straight_puts import StraightPuts
+from anomaly.db.client import Database, checked_pool
+from anomaly.db.maintenance import Upkeep
+from anomaly.db.quarantine import Quarantine
+from anomaly.db.record_store import RecordStore
 from anomaly.errors import Misconfigured
+from anomaly.images import download as images
 from anomaly.metrics import SILENT, Metrics
-from anomaly.quarantine import Quarantine
-from anomaly.record_store import RecordStore
-from anomaly.sockets import pool_classes
-from anomaly.straight_puts import StraightPuts
-from anomaly.upkeep import Upkeep
+from anomaly.transport import session as sessions
+from anomaly.transport.guard import pool_classes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import psutil
 
 from embedded import airflow, job
-from embedded.child import ROOT, Child, await_ready
 from embedded.postgres import Postgres
+from embedded.process import ROOT, Child, await_ready
 from tests.chaos.rows import FIRST, RECORDS, Row
 from tests.chaos.workers import until
 from tests.chaos.world import SLOTS, Hold

@@ -8,9 +8,9 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from embedded.child import ROOT, Child
 from embedded.postgres import Postgres
-from embedded.sessions import Session, send
+from embedded.process import ROOT, Child
+from embedded.process_group import Session, send
 from tests.chaos.airflow_rows import RUN_S, Scheduled
 from tests.chaos.rows import FIRST, RECORDS, Row
 from tests.chaos.workers import until

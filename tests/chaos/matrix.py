@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from anomaly.schema import migrate
+from anomaly.db.schema import migrate
 from embedded.postgres import Postgres
 from tests.chaos.workers import Workers
 from tests.chaos.world import World

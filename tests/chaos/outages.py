@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from embedded.child import await_ready
+from embedded.process import await_ready
 from tests.chaos.rows import COMMIT, FIRST, RUN_S, Row
 from tests.chaos.workers import until
 from tests.chaos.world import SLOTS, WITHIN_S, Hold

@@ -21,8 +21,8 @@ from airflow.sdk import Asset
 from airflow.sdk.api.datamodels._generated import DagRunType  # what a task is given; it has no public name
 from airflow.sdk.execution_time.context import set_current_context
 
-from anomaly import tasks
 from anomaly.errors import RunStopped, TryEnded
+from anomaly.tasks import detection
 
 DAG_FILE = Path(__file__).parents[2] / "dags" / "anomaly_detection.py"
 
@@ -82,7 +82,7 @@ def context_of(asked: dict[str, Any]) -> Any:
 
 def work(asked: dict[str, Any]) -> dict[str, Any]:
     """Do the task; what came of it, in Airflow's eyes."""
-    actions: dict[str, Any] = {"claim": tasks.claim, "process": tasks.process, "report": lambda: tasks.report(Asset("results"))}
+    actions: dict[str, Any] = {"claim": detection.claim, "process": detection.process, "report": lambda: detection.report(Asset("results"))}
     arguments = [asked["chunk"]] if asked["task"] == "process" else []
     with set_current_context(context_of(asked)):
         try:

@@ -34,7 +34,7 @@ select json_build_object(
 OBJECTS = """
 import hashlib, json, os, boto3, psycopg
 from embedded.connections import given_dsn
-from embedded.given import read
+from embedded.connection_env import read
 of = read("S3", os.environ["AIRFLOW_CONN_ANOMALY_S3"])
 login = {"aws_access_key_id": of.login, "aws_secret_access_key": of.password, "region_name": "us-east-1"}
 pages = boto3.client("s3", endpoint_url=of.extra["endpoint_url"], **login).get_paginator("list_objects_v2")

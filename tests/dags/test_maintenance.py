@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anomaly.upkeep_tasks import dry_run_of
+from anomaly.tasks.maintenance import dry_run_of
 from tests.parts.http_stub import Reply
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.parts.http_stub import Seen
 
 FAILING_ONCE = """
-import anomaly.tasks as tasks
+import anomaly.tasks.detection as tasks
 dag.get_task("claim").retries = 0
 claim = tasks.runs.claim
 def claim_and_die(*args, **kwargs):
@@ -37,7 +37,7 @@ def refuse_some(self, operation, params):
         raise ClientError({"Error": {"Code": "SlowDown"}}, operation)
     return call(self, operation, params)
 BaseClient._make_api_call = refuse_some
-from anomaly.straight_puts import StraightPuts
+from anomaly.archive.straight_puts import StraightPuts
 put = StraightPuts.put
 StraightPuts.put = lambda self, key, *args, **kwargs: None if "/runs/" in key or "/heatmaps/" in key else put(self, key, *args, **kwargs)
 """
@@ -45,7 +45,7 @@ StraightPuts.put = lambda self, key, *args, **kwargs: None if "/runs/" in key or
 GARBAGE = """
 import gc
 from pathlib import Path
-from anomaly.pipeline import Pipeline
+from anomaly.pipeline.worker import Pipeline
 drain = Pipeline.drain
 def count_and_drain(self):
     Path({file!r}).write_text(f"{{gc.get_freeze_count()}} {{len(gc.get_objects())}}")

@@ -16,9 +16,9 @@ import psutil
 import psycopg
 import pytest
 
-from embedded.child import ROOT
 from embedded.connections import DATABASE
 from embedded.postgres import Postgres
+from embedded.process import ROOT
 from embedded.s3 import S3
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from anomaly.schema import migrate
+from anomaly.db.schema import migrate
 from embedded import airflow, connections, job
-from embedded.child import ROOT, await_ready
 from embedded.errors import StartFailed
+from embedded.process import ROOT, await_ready
 from tests.dags.conftest import ANSWER, a_png
 from tests.parts.http_stub import HttpStub, Reply
 

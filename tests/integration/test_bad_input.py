@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from anomaly import runs
 from anomaly.errors import ChunkIncomplete, DetectorFailed, LeaseLost, Misconfigured
-from anomaly.feed import Feed
-from anomaly.lease import Keeper
-from anomaly.pipeline import Pipeline
-from anomaly.records import Chunk, Holder, Run
-from anomaly.steps import Steps
-from tests.parts.pipeline_bench import SETTINGS, FakeArchive, FakeDetector, FakeFleet, FakeImages
-from tests.parts.records_bench import HOLDER, Bench
+from anomaly.models.runs import Chunk, Holder, Run
+from anomaly.pipeline import runs
+from anomaly.pipeline.feed import Feed
+from anomaly.pipeline.lease import Keeper
+from anomaly.pipeline.record import Steps
+from anomaly.pipeline.worker import Pipeline
+from tests.parts.fakes import SETTINGS, FakeArchive, FakeDetector, FakeFleet, FakeImages
+from tests.parts.record_builders import HOLDER, Bench
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

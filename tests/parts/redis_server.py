@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import redis
 
-from embedded.child import Server
 from embedded.errors import StartFailed
-from embedded.kept import LOOPBACK, ports, secret
+from embedded.process import Server
+from embedded.state import LOOPBACK, ports, secret
 
 if TYPE_CHECKING:
     from pathlib import Path

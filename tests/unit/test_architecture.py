@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 HIDDEN_AND_OURS = {".ci", ".github"}
 NOT_OURS = {"__pycache__", "logs", "node_modules", "venv"}
-LONGER_WITH_A_REASON = {"plugins/anomaly/pipeline.py": "one loop decides for every record; in two modules neither half could be read alone"}
+LONGER_WITH_A_REASON = {
+    "plugins/anomaly/pipeline/worker.py": "one loop decides for every record; in two modules neither half could be read alone"
+}
 """Modules of more than 250 lines, and why."""
 
 # Written so that they do not find themselves.

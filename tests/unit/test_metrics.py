@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]  # it ships no types
 
-from anomaly.metrics import PORTION, Metrics, portion
-from anomaly.tally import Tally, percentile
+from anomaly.metrics import PORTION, Metrics, Tally, percentile, portion
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "plugins" / "anomaly"

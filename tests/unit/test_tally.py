@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from anomaly.tally import Tally, percentile
+from anomaly.metrics import Tally, percentile
 
 
 def test_percentiles_are_by_nearest_rank() -> None:

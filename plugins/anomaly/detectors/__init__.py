@@ -6,17 +6,17 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from anomaly.detectors.anthropic_messages import anthropic_messages
-from anomaly.detectors.extras import wrong
+from anomaly.detectors.base import Detector, DetectorConnection
+from anomaly.detectors.endpoint import session
 from anomaly.detectors.generic import Generic
 from anomaly.detectors.openai_chat import openai_chat
-from anomaly.detectors.protocol import Detector, DetectorConnection
-from anomaly.detectors.wire import session
+from anomaly.detectors.options import wrong
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from anomaly.sessions import StraightSession
     from anomaly.settings import Settings
+    from anomaly.transport.session import StraightSession
 
 __all__ = ["DIALECTS", "Detector", "DetectorConnection", "from_connection", "session"]
 

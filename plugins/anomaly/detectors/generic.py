@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from anomaly.detectors import bodies, wire
-from anomaly.detectors.extras import Extras, wrong
-from anomaly.detectors.protocol import digest
-from anomaly.detectors.reading import FIELDS, Reading, parsed
-from anomaly.records import Answer
+from anomaly.detectors import endpoint, request_body
+from anomaly.detectors.base import digest
+from anomaly.detectors.options import Extras, wrong
+from anomaly.detectors.response import FIELDS, Reading, parsed
+from anomaly.models.answers import Answer
 
 if TYPE_CHECKING:
-    from anomaly.detectors.protocol import DetectorConnection
-    from anomaly.records import Image, Verdict
-    from anomaly.sessions import StraightSession
+    from anomaly.detectors.base import DetectorConnection
+    from anomaly.models.answers import Verdict
+    from anomaly.models.records import Image
     from anomaly.settings import Settings
+    from anomaly.transport.session import StraightSession
 
 REFERENCE_ANSWER = {name: name for name in FIELDS if name not in {"model", "version", "reason", "cost"}} | {
     "model": "model.name",
@@ -33,13 +34,13 @@ class Generic:
         extras.choice("dialect", (dialect,), dialect)
         path = extras.text("path", "/v1/detect" if reference else "")
         shape, self._body = _body(extras)
-        headers = {**wire.authorization(connection, extras.text("key_header", "Authorization")), **extras.texts("headers")}
+        headers = {**endpoint.authorization(connection, extras.text("key_header", "Authorization")), **extras.texts("headers")}
         self._reading = _reading(extras, REFERENCE_ANSWER if reference else {"score": "score", "is_anomaly": "is_anomaly"}, connection)
         self.price = extras.price()
         self.quota = extras.quota()
         extras.finish()
-        url = wire.url_of(connection, path)
-        self._endpoint = wire.Endpoint(session, settings, url=url, headers=headers)
+        url = endpoint.url_of(connection, path)
+        self._endpoint = endpoint.Endpoint(session, settings, url=url, headers=headers)
         self.config = digest(dialect=dialect, url=url, shape=shape, **self._reading.shaping)
 
     def ask(self, image: Image, *, idempotency_key: str) -> Answer:
@@ -50,18 +51,18 @@ class Generic:
         return self._reading.verdict(parsed(raw))
 
 
-def _body(extras: Extras) -> tuple[dict[str, object], bodies.Body]:
+def _body(extras: Extras) -> tuple[dict[str, object], request_body.Body]:
     """How the image is sent: as it shapes the answer, and as it is done."""
     kind = extras.choice("format", FORMATS, "bytes")
     if kind == "bytes":
-        return {"format": kind}, bodies.raw_bytes
+        return {"format": kind}, request_body.raw_bytes
     if kind == "multipart":
         field = extras.text("field", "file")
-        return {"format": kind, "field": field}, bodies.Multipart(field)
+        return {"format": kind, "field": field}, request_body.Multipart(field)
     document = extras.object("body", {"image": "{image_base64}"})
     if "{image_base64}" not in str(document):
         raise wrong("the extra 'body' must hold {image_base64} in one of its texts")
-    return {"format": kind, "body": document}, bodies.Template(document)
+    return {"format": kind, "body": document}, request_body.Template(document)
 
 
 def _reading(extras: Extras, answer: dict[str, str], connection: DetectorConnection) -> Reading:

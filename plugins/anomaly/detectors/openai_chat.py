@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from anomaly.detectors.language_models import SCHEMA, LanguageModel, Request
-from anomaly.detectors.reading import parsed
+from anomaly.detectors.chat import SCHEMA, LanguageModel, Request
+from anomaly.detectors.response import parsed
 from anomaly.errors import DetectorAnswerInvalid, DetectorRefused
 
 if TYPE_CHECKING:
-    from anomaly.detectors.protocol import DetectorConnection
-    from anomaly.sessions import StraightSession
+    from anomaly.detectors.base import DetectorConnection
     from anomaly.settings import Settings
+    from anomaly.transport.session import StraightSession
 
 
 def openai_chat(connection: DetectorConnection, session: StraightSession, settings: Settings) -> LanguageModel:

@@ -1,0 +1,82 @@
+"""A line to Postgres that counts who waits for whom: each time the client speaks after the server did is a round trip."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.http_server import Lagging
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from benchmarks.http_server import Lag
+
+
+class Line:
+    """Leads to one port of this machine."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.reset()
+
+    def reset(self) -> None:
+        self.connections = self.round_trips = 0
+
+    def stats(self) -> dict[str, Any]:
+        return {"connections": self.connections, "round_trips": self.round_trips}
+
+    def listener(self, lag: Lag) -> Callable[[], _Client]:
+        return lambda: _Client(self, lag)
+
+
+class _Client(Lagging):
+    def __init__(self, line: Line, lag: Lag) -> None:
+        super().__init__(lag)
+        self._line = line
+        self._server: asyncio.Transport | None = None
+        self._early: list[bytes] = []
+        self._spoke = False
+        self._connecting: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._line.connections += 1
+        self._connecting = self._loop.create_task(self._connect())
+
+    async def _connect(self) -> None:
+        server, _ = await self._loop.create_connection(lambda: _Server(self), "127.0.0.1", self._line.port)
+        self._server = server
+        server.writelines(self._early)
+        if self.transport.is_closing():
+            server.close()
+
+    def arrived(self, data: bytes) -> None:
+        if not self._spoke:
+            self._spoke = True
+            self._line.round_trips += 1
+        if self._server is None:
+            self._early.append(data)
+        elif not self._server.is_closing():
+            self._server.write(data)
+
+    def answered(self, data: bytes) -> None:
+        self._spoke = False
+        if not self.transport.is_closing():  # a client that says farewell may be gone before the answer
+            self.transport.write(data)
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        if self._server is not None:
+            # What the client said last is still on its way.
+            self._loop.call_later(self._lag.round_trip_s, self._server.close)
+
+
+class _Server(asyncio.Protocol):
+    def __init__(self, client: _Client) -> None:
+        self._client = client
+
+    def data_received(self, data: bytes) -> None:
+        self._client.answered(data)
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        self._client.transport.close()

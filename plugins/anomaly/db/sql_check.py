@@ -1,0 +1,221 @@
+"""Checks edited SQL files against a real database: nothing is executed, and nothing changes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import psycopg
+from psycopg import pq
+from psycopg.types.json import Jsonb
+
+from anomaly.db.statements import PARAMETER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from anomaly.db.statements import Statements
+
+_COMMENT = re.compile(r"--[^\n]*")
+_NEVER = datetime(2000, 1, 1, tzinfo=UTC)
+_CLAIM = "batch_id began_at window_start window_end size max_records map_index try_number lease_s"
+_CHOICE = "error_code window_start window_end record_ids"
+_TRY = "batch_id map_index try_number"
+_DEMAND = "wanted in_flight requests unused tokens_each tokens_back hold_s"
+_SWEEP = "days dry_run size"
+_END = "record_id token code error timings claimed_from delay_s"
+_VERDICT = "config detector score threshold is_anomaly label reason regions usage cost reused latency_ms"
+_KEYS = "image_sha256 image_key answer_key heatmap_key dag_id run_id map_index try_number"
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What a statement has to take, to give, and to say, for the claims to be safe."""
+
+    takes: str
+    gives: str = ""
+    says: tuple[str, ...] = ()
+
+
+CONTRACTS = {
+    "about_server": Contract("", "version connections now"),
+    "backlog": Contract("", "due later claimed quarantined oldest_due_age_s", ("limit",)),
+    "batch_chunks": Contract("batch_id", "chunk", ("ended_at is null",)),
+    "begin_batch": Contract("batch_id dag_id run_id", "began_at"),
+    "claim_done": Contract(_CLAIM, "chunk", ("'done'", "'claimed'", "token + 1", "skip locked", "for update")),
+    "claim_pending": Contract(_CLAIM, "chunk", ("'pending'", "'claimed'", "token + 1", "skip locked", "for update")),
+    "commit_verdict": Contract(f"record_id token timings {_VERDICT} {_KEYS}", "id", ("'claimed'", "'done'", "from held")),
+    "current_time": Contract("", "now"),
+    "delete_batches": Contract(f"{_SWEEP} after_batch", "after_batch found deleted", ("began_at is null", "for update", "dry_run")),
+    "delete_chunks": Contract(
+        f"{_SWEEP} after_batch after_chunk", "after_batch after_chunk found deleted", ("began_at is null", "ended_at is null", "'claimed'")
+    ),
+    "delete_log_entries": Contract(
+        f"{_SWEEP} after_id", "after_id found deleted", ("'claimed'", "began_at is not null", "ended_at is null")
+    ),
+    "drop_ask": Contract("image_sha256 config scope record_id token", "record_id"),
+    "earlier_tasks": Contract("batch_id", "tasks"),
+    "end_batch": Contract("batch_id", "batch_id"),
+    "end_chunk": Contract(f"{_TRY} chunk tally", "chunk", ("ended_at is null", "not exists", "'claimed'")),
+    "fail_record": Contract(f"{_END} permanent attempts_max", "status", ("'claimed'", "from held")),
+    "find_answers": Contract("config image_sha256s fresh dag_id run_id", "image_sha256 answer_key heatmap_key"),
+    "find_or_ask": Contract(
+        f"{_TRY} config fresh dag_id run_id scope image_sha256s record_ids tokens chunk_numbers gone_ats",
+        "image_sha256 answer_key heatmap_key created_at ours taken_over",
+        ("'claimed'", "r.token = a.token", "opened_at is not null", "leased_until >", "on conflict", "skip locked"),
+    ),
+    "how_it_ended": Contract("record_id token claimed_from", "status"),
+    "mark_alone": Contract(f"{_TRY} chunk record_id", "chunk", ("ended_at is null",)),
+    "named_keys": Contract("after_sha256 before days size", "image_sha256 config image_key answer_key heatmap_key record_id"),
+    "oldest_due": Contract("", "since age_s record_id"),
+    "open_chunk": Contract(
+        f"{_TRY} chunk lease_s",
+        "claimed_from id image_url token attempts lost image_sha256",
+        ("'claimed'", "token + 1", "ended_at is null", "for update"),
+    ),
+    "park_chunks": Contract(f"{_TRY} lease_s", "chunk", ("ended_at is null",)),
+    "preview_run": Contract("window_start window_end selects", "pending quarantined done records_per_s"),
+    "quarantined": Contract(_CHOICE, "error_code records"),
+    "reap_expired_chunks": Contract("", "chunks records", ("'claimed'", "ended_at is null", "skip locked")),
+    "release_batch": Contract("batch_id", "chunks records", ("'claimed'", "ended_at is null")),
+    "release_chunks": Contract(_TRY, "chunks records", ("'claimed'", "ended_at is null")),
+    "release_record": Contract(_END, "status", ("'claimed'", "from held")),
+    "renew_chunks": Contract(f"{_TRY} chunks lease_s", "chunk", ("ended_at is null", "greatest(")),
+    "requeue_records": Contract("batch_id began_at window_start window_end size actor", "records", ("'quarantined'", "skip locked")),
+    "requeue_chosen": Contract(f"{_CHOICE} size actor", "records", ("'quarantined'", "'pending'", "skip locked")),
+    "run_report": Contract("batch_id", "statuses events timings tallies anomalies reused"),
+    "share_detector": Contract(
+        f"{_DEMAND} detector holder expires_s most requests_per_s tokens_per_s burst_s",
+        "concurrency requests hold_s",
+    ),
+    "table_health": Contract("", "name live dead size_bytes vacuumed_at analysed_at"),
+    "task_rate": Contract("", "records_per_s"),
+    "unfinished_chunks": Contract("batch_id map_index", "chunk", ("ended_at is null",)),
+    "unnamed_keys": Contract("keys image_sha256s days", "key"),
+    "was_committed": Contract("record_id token", "token"),
+}
+
+SAMPLES: dict[str, Any] = {
+    "actor": "",
+    "after_batch": UUID(int=0),
+    "after_chunk": -1,
+    "after_id": -1,
+    "after_sha256": "",
+    "answer_key": "",
+    "attempts_max": 5,
+    "batch_id": UUID(int=0),
+    "before": _NEVER,
+    "began_at": _NEVER,
+    "burst_s": 1.0,
+    "chunk": -1,
+    "chunk_numbers": [-1],
+    "chunks": [-1],
+    "claimed_from": "pending",
+    "code": "",
+    "config": "",
+    "cost": Decimal(0),
+    "dag_id": "",
+    "days": 1,
+    "delay_s": 1.0,
+    "detector": "",
+    "dry_run": True,
+    "error": "",
+    "error_code": None,
+    "expires_s": 1.0,
+    "fresh": False,
+    "gone_ats": [None],
+    "heatmap_key": None,
+    "hold_s": 0.0,
+    "holder": "",
+    "image_key": "",
+    "image_sha256": "",
+    "image_sha256s": [],
+    "in_flight": 0,
+    "is_anomaly": False,
+    "keys": [],
+    "label": None,
+    "latency_ms": 1.0,
+    "lease_s": 1.0,
+    "map_index": -1,
+    "max_records": None,
+    "most": None,
+    "permanent": False,
+    "reason": None,
+    "record_id": -1,
+    "record_ids": None,
+    "regions": "[]",
+    "requests": 0,
+    "requests_per_s": None,
+    "reused": False,
+    "run_id": "",
+    "scope": UUID(int=0),
+    "score": 0.0,
+    "selects": "all",
+    "size": 1,
+    "tally": Jsonb({}),
+    "threshold": None,
+    "timings": Jsonb({}),
+    "token": -1,
+    "tokens": [-1],
+    "tokens_back": 0.0,
+    "tokens_each": 1.0,
+    "tokens_per_s": None,
+    "try_number": -1,
+    "unused": 0,
+    "usage": None,
+    "wanted": 0,
+    "window_end": None,
+    "window_start": None,
+}
+"""A value of the right type for each parameter that a statement may take."""
+
+
+def check_statements(connection: psycopg.Connection[Any], statements: Statements) -> dict[str, str]:
+    """What is wrong with each statement, in one line; empty where nothing is.
+
+    The connection is in autocommit. Each statement is planned in a transaction that is rolled back.
+    """
+    names = sorted({*CONTRACTS, *statements.names()})
+    return {name: "; ".join(_faults(connection, statements, name)) for name in names}
+
+
+def _faults(connection: psycopg.Connection[Any], statements: Statements, name: str) -> Iterator[str]:
+    if name not in statements.names():
+        yield "the file is missing"
+        return
+    if name not in CONTRACTS:
+        yield "no part of the project runs this file"
+        return
+    contract, text = CONTRACTS[name], _COMMENT.sub("", statements.text(name))
+    takes, wanted = set(PARAMETER.findall(text)), set(contract.takes.split())
+    yield from (f"there is no parameter {extra}" for extra in sorted(takes - wanted))
+    yield from (f"the parameter {lost} is missing" for lost in sorted(wanted - takes))
+    folded = " ".join(text.lower().split())
+    yield from (f"{said!r} is missing, without which the claims are not safe" for said in contract.says if said not in folded)
+    if takes <= wanted:
+        yield from _planned(connection, text, set(contract.gives.split()))
+
+
+def _planned(connection: psycopg.Connection[Any], text: str, wanted: set[str]) -> Iterator[str]:
+    try:
+        with connection.transaction(force_rollback=True):
+            connection.execute(f"explain {text}".encode(), SAMPLES)
+            gives = _columns(connection, text)
+    except psycopg.Error as exc:
+        yield (exc.diag.message_primary or str(exc)).splitlines()[0]
+        return
+    yield from (f"the column {lost} is missing from what it returns" for lost in sorted(wanted - gives))
+
+
+def _columns(connection: psycopg.Connection[Any], text: str) -> set[str]:
+    """The names of a statement's columns, as the server describes them without running it."""
+    with psycopg.ClientCursor(connection) as cursor:
+        query = cursor.mogrify(text.encode(), SAMPLES).encode()
+    for result in (connection.pgconn.prepare(b"", query), connection.pgconn.describe_prepared(b"")):
+        if result.status != pq.ExecStatus.COMMAND_OK:
+            raise psycopg.ProgrammingError(result.error_message.decode(errors="replace"))
+    return {(result.fname(column) or b"").decode() for column in range(result.nfields)}

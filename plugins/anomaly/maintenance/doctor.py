@@ -1,0 +1,226 @@
+"""Looks whether everything that a run needs is there and works. Nothing is left behind, and no record is touched."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import uuid
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from PIL import Image as Pillow
+
+from anomaly import connections
+from anomaly.db import schema
+from anomaly.db.client import connector
+from anomaly.db.errors import translating
+from anomaly.db.sql_check import check_statements
+from anomaly.db.statements import FOLDER, Statements
+from anomaly.errors import AnomalyError, Misconfigured
+from anomaly.images.validation import checked
+from anomaly.settings import PREFIX, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+SKEW_MAX_S = 30.0
+"""Windows are compared with times of capture, and S3 refuses what is signed a quarter of an hour off."""
+FIRST, SECOND = b"first", b"second"
+HEALTHY = range(200, 300)
+NOT_FOUND = 404
+FILES_NAMED = 3
+"""SQL files of one fault that are named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of what the doctor says."""
+
+    what: str
+    to_do: str = ""
+    """Empty where all is well."""
+
+    def __str__(self) -> str:
+        return f"BAD {self.what}: {self.to_do}" if self.to_do else f"ok  {self.what}"
+
+
+class Doctor:
+    """Its checks go on whatever is wrong, each with what it needs itself.
+
+    Args:
+        environ: the environment, for the settings in it.
+        detector: the connection of the detector that is asked.
+        folder: the SQL files.
+        now: this machine's clock.
+    """
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        *,
+        detector: str = "anomaly_detector",
+        folder: Path = FOLDER,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._environ = environ
+        self._detector = detector
+        self._folder = folder
+        self._now = now
+        self._settings, self._refused = usable(environ)
+
+    def findings(self) -> Iterator[Finding]:
+        """Everything that was looked at, in turn."""
+        checks = {
+            "settings": self._about_settings,
+            "anomaly_db": self._about_database,
+            "pool": self._about_pool,
+            "anomaly_s3": self._about_bucket,
+            self._detector: self._about_detector,
+            "anomaly_images": self._about_images,
+        }
+        for what, check in checks.items():
+            yield from _guarded(what, check)
+
+    def _about_settings(self) -> Iterator[Finding]:
+        yield from (Finding("settings", sentence) for sentence in self._refused)
+        if not self._refused:
+            given = sorted(name for name in self._environ if name.startswith(PREFIX))
+            yield Finding(f"settings: {', '.join(given) or 'all are the defaults'}")
+
+    # ── database
+
+    def _about_database(self) -> Iterator[Finding]:
+        with translating(), connector(connections.records_dsn(), self._settings)() as connection:
+            at = connection.info
+            yield Finding(f"anomaly_db: {at.user} at {at.host}:{at.port}/{at.dbname}")
+            yield from _guarded("schema", lambda: _about_schema(schema.applied(connection)))
+            yield from _guarded("SQL files", lambda: self._about_statements(check_statements(connection, Statements(self._folder))))
+
+    def _about_statements(self, faults: Mapping[str, str]) -> Iterator[Finding]:
+        files = defaultdict(list)
+        for name, fault in faults.items():
+            files[fault].append(f"{name}.sql")
+        if well := files.pop("", None):
+            yield Finding(f"SQL files: {len(well)} fit the database and the rights of the login")
+        for fault, names in files.items():
+            further = f" and {len(names) - FILES_NAMED} more" if len(names) > FILES_NAMED else ""
+            yield Finding("SQL files", f"{', '.join(names[:FILES_NAMED])}{further}: {fault}; {_cure(fault)}")
+
+    def _about_pool(self) -> Iterator[Finding]:
+        with connections.upkeep(self._settings) as upkeep:
+            began = self._now()
+            server = upkeep.server()
+            ended = self._now()
+        each, tasks, given = self._settings.db_pool_max, connections.tasks_at_once(), server.connections
+        if each * tasks > given:
+            yield Finding(
+                "pool",
+                f"{tasks} tasks with {each} connections each may want {each * tasks}, and the server gives {given}: "
+                "lower ANOMALY_DB_POOL_MAX or Airflow's core.parallelism, or raise max_connections",
+            )
+        else:
+            yield Finding(f"pool: Postgres {server.version} gives {given} connections, enough for {tasks} tasks with {each} each")
+        yield _clock("the database", server.now, began, ended)
+
+    # ── bucket
+
+    def _about_bucket(self) -> Iterator[Finding]:
+        archive = connections.bucket(self._settings)
+        began = self._now()
+        at = archive.clock()
+        ended = self._now()
+        config, sha256 = f"doctor-{uuid.uuid4()}", hashlib.sha256().hexdigest()
+        key = archive.put_answer(config, sha256, FIRST, batch=None)
+        yield Finding("anomaly_s3: the bucket is there and can be written")
+        archive.put_answer(config, sha256, SECOND, batch=None)
+        yield from _guarded("anomaly_s3", lambda: about_reading(archive.read_answer(key)))
+        archive.delete([key])
+        yield Finding("anomaly_s3: objects can be deleted")
+        if at:
+            yield _clock("the bucket", at, began, ended)
+
+    # ── detector and images
+
+    def _about_detector(self) -> Iterator[Finding]:
+        health = connections.detector_health(self._detector, self._settings)
+        if health in HEALTHY:
+            yield Finding(f"{self._detector}: it says that it is ready")
+        elif health is not None and health != NOT_FOUND:
+            yield Finding(self._detector, f"it answers {health} when asked whether it is ready: wait, or read its log")
+        image = checked(a_png(), max_px=self._settings.image_max_px, source="the doctor's image")
+        with connections.detector(self._detector, self._settings) as detector:
+            answer = detector.ask(image, idempotency_key=uuid.uuid4().hex)
+        verdict = answer.verdict
+        said = f"{verdict.detector} called an image {'anomalous' if verdict.is_anomaly else 'normal'} with a score of {verdict.score:.3g}"
+        yield Finding(f"{self._detector}: {said}, in {answer.latency_ms:.0f} ms")
+
+    def _about_images(self) -> Iterator[Finding]:
+        networks = ", ".join(str(network) for network in connections.image_rules().allow_networks)
+        yield Finding(f"anomaly_images: images come from public addresses{f' and from {networks}' if networks else ''}")
+
+
+def usable(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
+    """The settings without those that are refused, and a sentence for each that is."""
+    left = dict(environ)
+    refused: list[str] = []
+    while True:
+        try:
+            return Settings.from_environ(left), refused
+        except Misconfigured as exc:
+            refused.append(f"{exc}; correct it, or unset it")
+            for name in re.findall(rf"{PREFIX}[A-Z0-9_]+", str(exc)):
+                left.pop(name, None)
+
+
+def a_png() -> bytes:
+    """An image that shows nothing: one shade after the other."""
+    made = io.BytesIO()
+    Pillow.linear_gradient("L").save(made, "PNG")
+    return made.getvalue()
+
+
+def _guarded(what: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    try:
+        yield from check()
+    except AnomalyError as exc:
+        yield Finding(what, str(exc))
+    except Exception as exc:  # noqa: BLE001  # whatever it is, the other checks go on
+        # What it says is not told: a connection that cannot be read is quoted in there, and its password with it.
+        yield Finding(what, f"{type(exc).__name__}: see whether the connection is a URI or JSON as Airflow reads it, and .env.example")
+
+
+def _about_schema(applied: set[str]) -> Iterator[Finding]:
+    ours = schema.shipped()
+    if missing := ours - applied:
+        yield Finding("schema", f"the records database lacks {', '.join(sorted(missing))}: run bin/anomaly migrate")
+    else:
+        newer = sorted(applied - ours)
+        more = f", and {', '.join(newer)} of a newer version" if newer else ""
+        yield Finding(f"schema: all {len(ours)} migrations are applied{more}")
+
+
+def about_reading(found: bytes | None) -> Iterator[Finding]:
+    """What it means to find this after `FIRST` and `SECOND` were written under one key."""
+    if found == FIRST:
+        yield Finding("anomaly_s3: objects can be read, and the first one under a key stays")
+    elif found == SECOND:
+        yield Finding("anomaly_s3", "the second write under a key replaced the first: the service must honour If-None-Match")
+    else:
+        yield Finding("anomaly_s3", "an object cannot be read right after it was written: the service must be consistent")
+
+
+def _clock(whose: str, at: datetime, began: datetime, ended: datetime) -> Finding:
+    """Compare a clock that was read between two times of ours; only what cannot be the way to it counts."""
+    ahead_s = max((at - ended).total_seconds(), 0.0) - max((began - at).total_seconds(), 0.0)
+    if abs(ahead_s) > SKEW_MAX_S:
+        order = "ahead of" if ahead_s > 0 else "behind"
+        return Finding("clocks", f"the clock of {whose} is {abs(ahead_s):.0f} s {order} this machine's: set both by NTP")
+    return Finding(f"clocks: {whose} and this machine agree within {SKEW_MAX_S:g} s")
+
+
+def _cure(fault: str) -> str:
+    return "grant it to the login of anomaly_db" if "permission denied" in fault else "run bin/anomaly migrate, or correct the files"

@@ -1,0 +1,485 @@
+"""The archive against a real S3 server; against the stub where S3 has to fail in a certain way."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
+
+import boto3
+import pytest
+from botocore import UNSIGNED
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.config import Config
+from botocore.credentials import Credentials
+from botocore.exceptions import CredentialRetrievalError
+
+from anomaly.archive.bucket import Archive, client_config
+from anomaly.archive.straight_puts import REST_S, StraightPuts
+from anomaly.errors import ArchiveUnavailable, Misconfigured
+from anomaly.models.records import Image
+from anomaly.settings import Settings
+from anomaly.transport.guard import pool_classes
+from anomaly.transport.session import StraightSession
+from tests.parts.http_stub import HttpStub, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mypy_boto3_s3 import S3Client
+
+    from embedded.s3 import S3
+    from tests.parts.http_stub import Seen
+
+CONFIG = "c" * 64
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def an_image(content: bytes = b"an image") -> Image:
+    return Image(content=content, sha256=hashlib.sha256(content).hexdigest(), media_type="image/png", width_px=1, height_px=1)
+
+
+def a_client(endpoint_url: str, access_key: str = "key", secret_key: str = "secret", **settings: Any) -> S3Client:  # noqa: S107  # for the stub
+    return boto3.client(
+        "s3",
+        endpoint_url=endpoint_url,
+        region_name="us-east-1",
+        aws_access_key_id=access_key,
+        aws_secret_access_key=secret_key,
+        config=Config(**client_config(Settings(**settings), endpoint_url=endpoint_url)),
+    )
+
+
+def a_session() -> StraightSession:
+    return StraightSession(pools=pool_classes(deadline_s=60, only_public=False), origins=1, connections=16, proxies={})
+
+
+@pytest.fixture(scope="session")
+def client(s3: S3) -> Iterator[S3Client]:
+    made = a_client(s3.endpoint_url, s3.access_key, s3.secret_key)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def prefix() -> str:
+    """Where a test is alone."""
+    return uuid.uuid4().hex
+
+
+@pytest.fixture(scope="session")
+def straight(client: S3Client, s3: S3) -> Iterator[StraightPuts]:
+    """That knows the way, and never rests."""
+    with a_session() as session:
+        made = StraightPuts(
+            client, session, Credentials(s3.access_key, s3.secret_key), timeout_s=(5, 30), clock=itertools.count(step=60.0).__next__
+        )
+        Archive(client, s3.bucket, "first", straight=made).put_image(an_image())
+        yield made
+
+
+@pytest.fixture(params=["through the client", "straight"])
+def archive(request: pytest.FixtureRequest, client: S3Client, s3: S3, prefix: str, straight: StraightPuts) -> Archive:
+    return Archive(client, s3.bucket, f"/{prefix}/", straight=straight if request.param == "straight" else None)
+
+
+@pytest.fixture
+def at_stub(stub: HttpStub, monkeypatch: pytest.MonkeyPatch) -> Iterator[Archive]:
+    monkeypatch.setattr(time, "sleep", lambda _: None)  # botocore's waits cannot be injected
+    made = a_client(stub.url(""))
+    yield Archive(made, "bucket")
+    made.close()
+
+
+def keys(client: S3Client, s3: S3, prefix: str) -> set[str]:
+    found = client.list_objects_v2(Bucket=s3.bucket, Prefix=prefix).get("Contents", [])
+    return {each["Key"].removeprefix(f"{prefix}/") for each in found}
+
+
+def failure(status: int, code: str) -> Reply:
+    body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>m</Message></Error>"
+    return Reply(status=status, body=body.encode(), content_type="application/xml")
+
+
+# --- what is there afterwards
+
+
+def test_an_image_put_twice_is_one_object_with_its_hash_as_key(archive: Archive, client: S3Client, s3: S3, prefix: str) -> None:
+    image = an_image()
+    first, second = archive.put_image(image), archive.put_image(image)
+    stored = client.get_object(Bucket=s3.bucket, Key=first)
+
+    assert first == second == f"{prefix}/images/sha256/{image.sha256[:2]}/{image.sha256}.png"
+    assert keys(client, s3, prefix) == {first.removeprefix(f"{prefix}/")}
+    assert (stored["Body"].read(), stored["ContentType"]) == (image.content, "image/png")
+
+
+def test_content_that_is_not_what_its_hash_says_is_refused(archive: Archive, client: S3Client, s3: S3, prefix: str) -> None:
+    wrong = Image(content=b"x", sha256="0" * 64, media_type="image/png", width_px=1, height_px=1)
+    with pytest.raises(ArchiveUnavailable):
+        archive.put_image(wrong)
+
+    assert keys(client, s3, prefix) == set()
+
+
+def test_the_first_answer_stays(archive: Archive) -> None:
+    sha256 = an_image().sha256
+    key = archive.put_answer(CONFIG, sha256, b'{"first": 1}', batch=None)
+
+    assert archive.put_answer(CONFIG, sha256, b'{"second": 1}', batch=None) == key
+    assert archive.find_answer(CONFIG, sha256, batch=None) == b'{"first": 1}'
+
+
+def test_of_many_writers_of_an_answer_one_wins(archive: Archive) -> None:
+    sha256, written = an_image().sha256, [str(number).encode() for number in range(16)]
+    with ThreadPoolExecutor(16) as pool:
+        assert len(set(pool.map(lambda raw: archive.put_answer(CONFIG, sha256, raw, batch=None), written))) == 1
+    assert archive.find_answer(CONFIG, sha256, batch=None) in written
+
+
+def test_answers_are_told_apart_by_configuration_image_and_batch(archive: Archive) -> None:
+    sha256 = an_image().sha256
+    archive.put_answer(CONFIG, sha256, b"1", batch=None)
+
+    assert archive.find_answer(CONFIG, sha256, batch="b") is None
+    assert archive.find_answer("d" * 64, sha256, batch=None) is None
+    assert archive.find_answer(CONFIG, "0" * 64, batch=None) is None
+    archive.put_answer(CONFIG, sha256, b"2", batch="b")
+    assert archive.find_answer(CONFIG, sha256, batch="b") == b"2"
+    assert archive.find_answer(CONFIG, sha256, batch=None) == b"1"
+
+
+def test_a_heat_map_has_a_place_of_its_own(archive: Archive, client: S3Client, s3: S3) -> None:
+    key = archive.put_heatmap(CONFIG, an_image().sha256, PNG, batch=None)
+    stored = client.get_object(Bucket=s3.bucket, Key=key)
+
+    assert (stored["Body"].read(), stored["ContentType"]) == (PNG, "image/png")
+    assert "/heatmaps/" in key
+
+
+def test_a_run_has_a_folder_and_a_report_that_can_be_replaced(archive: Archive, client: S3Client, s3: S3, prefix: str) -> None:
+    archive.begin_run("manual__1")
+    archive.put_report("manual__1", b"{}")
+    key = archive.put_report("manual__1", b'{"done": 1}')
+
+    assert keys(client, s3, prefix) == {"runs/manual__1/", "runs/manual__1/report.json"}
+    assert client.get_object(Bucket=s3.bucket, Key=key)["Body"].read() == b'{"done": 1}'
+
+
+def test_a_folder_that_is_there_is_no_error(client: S3Client, s3: S3, prefix: str) -> None:
+    for _ in range(2):
+        Archive(client, s3.bucket, prefix).begin_run("r")  # as another process would
+
+    assert keys(client, s3, prefix) == {"runs/r/"}
+
+
+@pytest.mark.parametrize("run_id", ["../../etc", "a/b", "scheduled__2026-01-01T00:00:00+00:00", "ü" * 300, "", "a b?c#d\n", "."])
+def test_any_run_id_stays_below_the_folder_of_runs(archive: Archive, client: S3Client, s3: S3, prefix: str, run_id: str) -> None:
+    archive.put_report(run_id, b"{}")
+    (key,) = keys(client, s3, prefix)
+
+    assert key.startswith("runs/")
+    assert key.endswith("/report.json")
+    assert key.count("/") == 2
+
+
+def test_run_ids_that_look_alike_are_kept_apart(archive: Archive, client: S3Client, s3: S3, prefix: str) -> None:
+    for run_id in ("a/b", "a_b", "a?b"):
+        archive.put_report(run_id, b"{}")
+
+    assert len(keys(client, s3, prefix)) == 3
+
+
+# --- requests
+
+
+def test_each_put_is_one_request(at_stub: Archive, stub: HttpStub) -> None:
+    image = an_image()
+    image_key = f"/bucket/images/sha256/{image.sha256[:2]}/{image.sha256}.png"
+    stub.at(image_key, Reply(), failure(412, "PreconditionFailed"))
+    for _ in range(2):
+        at_stub.put_image(image)
+
+    assert [(seen.method, seen.headers["if-none-match"], seen.body) for seen in stub.requests] == [("PUT", "*", image.content)] * 2
+    assert "x-amz-checksum-sha256" in stub.requests[0].headers
+
+
+def test_the_folder_is_looked_for_before_it_is_made_and_once_a_process(at_stub: Archive, stub: HttpStub) -> None:
+    stub.at("/bucket/runs/r/", Reply(status=404), Reply())
+    for _ in range(3):
+        at_stub.begin_run("r")
+
+    assert [seen.method for seen in stub.requests] == ["HEAD", "PUT"]
+
+
+def test_a_folder_that_could_not_be_made_is_asked_for_again(at_stub: Archive, stub: HttpStub) -> None:
+    stub.at("/bucket/runs/r/", Reply(status=500), Reply(status=500), Reply(status=500), Reply())
+    with pytest.raises(ArchiveUnavailable):
+        at_stub.begin_run("r")
+    at_stub.begin_run("r")
+
+    assert [seen.method for seen in stub.requests] == ["HEAD"] * 4
+
+
+def test_a_conflict_of_two_writers_is_tried_again(at_stub: Archive, stub: HttpStub) -> None:
+    key = "/bucket/" + at_stub._run_key("r", "")  # noqa: SLF001  # any key does
+    stub.at(key, Reply(status=404), failure(409, "ConditionalRequestConflict"), failure(412, "PreconditionFailed"))
+    at_stub.begin_run("r")
+
+    assert [seen.method for seen in stub.requests] == ["HEAD", "PUT", "PUT"]
+
+
+@pytest.mark.parametrize(
+    "reply", [failure(500, "InternalError"), failure(503, "ServiceUnavailable"), Reply(reset=True)], ids=["500", "503", "RST"]
+)
+def test_a_request_is_tried_three_times_in_all(at_stub: Archive, stub: HttpStub, reply: Reply) -> None:
+    stub.at("/bucket/runs/r/report.json", reply)
+    with pytest.raises(ArchiveUnavailable):
+        at_stub.put_report("r", b"{}")
+
+    assert len(stub.requests) == 3
+
+
+def test_a_request_that_fails_twice_succeeds(at_stub: Archive, stub: HttpStub) -> None:
+    stub.at("/bucket/runs/r/report.json", failure(500, "InternalError"), failure(500, "InternalError"), Reply())
+    at_stub.put_report("r", b"{}")
+
+    assert len(stub.requests) == 3
+
+
+def test_retries_pool_and_timeouts_are_those_of_the_settings(client: S3Client) -> None:
+    config: Any = client.meta.config
+
+    assert config.retries == {"mode": "adaptive", "total_max_attempts": 3}
+    assert (config.max_pool_connections, config.connect_timeout, config.read_timeout) == (50, 5, 30)
+
+
+def test_fifty_threads_keep_fifty_connections(stub: HttpStub) -> None:
+    stub.at("/bucket/runs/r/report.json", Reply())
+    client = a_client(stub.url(""))
+    archive = Archive(client, "bucket")
+    with ThreadPoolExecutor(50) as pool:
+        list(pool.map(lambda _: archive.put_report("r", b"{}"), range(400)))
+    client.close()
+
+    assert len(stub.requests) == 400
+    assert stub.connections <= 50
+
+
+# --- errors
+
+
+@pytest.mark.parametrize(
+    ("reply", "sentence"),
+    [
+        (failure(404, "NoSuchBucket"), "no such bucket"),
+        (failure(403, "AccessDenied"), "s3:ListBucket"),
+        (failure(403, "InvalidAccessKeyId"), "access key"),
+        (failure(403, "SignatureDoesNotMatch"), "secret key"),
+        (failure(400, "ExpiredToken"), "session token"),
+        (failure(400, "AuthorizationHeaderMalformed"), "region"),
+    ],
+)
+def test_what_a_person_has_to_mend_stops_the_run(at_stub: Archive, stub: HttpStub, reply: Reply, sentence: str) -> None:
+    stub.at("/bucket", Reply(status=403))
+    stub.at("/bucket/.writable", reply)
+    with pytest.raises(Misconfigured, match=sentence):
+        at_stub.check()
+
+
+def test_an_answer_that_is_cut_off_is_unavailable(at_stub: Archive, stub: HttpStub) -> None:
+    stub.at(f"/bucket/answers/{CONFIG}/00/{'0' * 64}.json", Reply(body=b"x" * 1000, cut_at=10))
+    with pytest.raises(ArchiveUnavailable):
+        at_stub.find_answer(CONFIG, "0" * 64, batch=None)
+
+
+def test_a_server_that_is_not_there_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    client = a_client("http://127.0.0.1:9")
+    with pytest.raises(ArchiveUnavailable, match="EndpointConnectionError"):
+        Archive(client, "bucket").check()
+    client.close()
+
+
+def test_a_bucket_that_is_there_and_writable_passes_the_check(archive: Archive) -> None:
+    archive.check()
+
+
+def test_a_bucket_that_is_not_there_fails_the_check(client: S3Client) -> None:
+    with pytest.raises(Misconfigured, match="no such bucket"):
+        Archive(client, "missing").check()
+
+
+def test_a_wrong_secret_fails_the_check(s3: S3) -> None:
+    client = a_client(s3.endpoint_url, s3.access_key, "wrong")
+    with pytest.raises(Misconfigured, match="secret key"):
+        Archive(client, s3.bucket).check()
+    client.close()
+
+
+def test_a_name_that_is_no_bucket_fails_the_check(client: S3Client) -> None:
+    with pytest.raises(Misconfigured, match="bucket"):
+        Archive(client, "no bucket!").check()
+
+
+# --- puts past the client
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+SIGNED = (
+    "content-type",
+    "host",
+    "if-none-match",
+    *(f"x-amz-{name}" for name in ("checksum-sha256", "content-sha256", "date", "security-token")),
+)
+BY_THE_CLIENT = "amz-sdk-invocation-id"
+"""A header of botocore's client."""
+
+
+class Straight:
+    """An archive at the stub that goes straight where it can, and how each put came."""
+
+    def __init__(self, stub: HttpStub, *, token: str | None = None, **config: Any) -> None:
+        self.clock = Clock()
+        self.session = a_session()
+        self.client = boto3.client(
+            "s3",
+            endpoint_url=stub.url(""),
+            region_name="eu-north-1",
+            aws_access_key_id="key",
+            aws_secret_access_key="secret",  # noqa: S106  # for the stub
+            aws_session_token=token,
+            config=Config(**client_config(Settings(), endpoint_url=stub.url("")), **config),
+        )
+        self.retries = 0
+        self.credentials = Credentials("key", "secret", token)
+        puts = StraightPuts(self.client, self.session, self.credentials, timeout_s=(5, 30), retried=self.retried, clock=self.clock)
+        self.archive = Archive(self.client, "bucket", "a b/ü", straight=puts, retried=self.retried)
+        self._stub = stub
+
+    def put(self, number: int, *replies: Reply) -> None:
+        """Put an object of that number, which the stub answers so."""
+        image_sha256 = f"{number:064x}"
+        self._stub.at(f"/bucket/a%20b/%C3%BC/answers/{CONFIG}/00/{image_sha256}.json", *(replies or [Reply()]))
+        self.archive.put_answer(CONFIG, image_sha256, b"{}", batch=None)
+
+    def retried(self) -> None:
+        self.retries += 1
+
+    def ways(self) -> list[str]:
+        return ["client" if BY_THE_CLIENT in seen.headers else "straight" for seen in self._stub.requests]
+
+
+@pytest.fixture
+def straight_at_stub(stub: HttpStub, monkeypatch: pytest.MonkeyPatch) -> Iterator[Straight]:
+    monkeypatch.setattr(time, "sleep", lambda _: None)  # botocore's waits cannot be injected
+    made = Straight(stub)
+    yield made
+    made.session.close()
+    made.client.close()
+
+
+def test_after_the_client_has_put_one_object_the_next_go_straight(straight_at_stub: Straight, stub: HttpStub) -> None:
+    for number in range(4):
+        straight_at_stub.put(number)
+
+    assert straight_at_stub.ways() == ["client", "straight", "straight", "straight"]
+    first, second, *_ = stub.requests
+    for name in ("if-none-match", "x-amz-checksum-sha256", "x-amz-content-sha256", "content-type", "content-length"):
+        assert second.headers[name] == first.headers[name], name
+    assert second.headers["authorization"] == signature_of_botocore(second, straight_at_stub.credentials)
+
+
+def test_of_many_threads_one_shows_the_way_to_the_others(straight_at_stub: Straight) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(straight_at_stub.put, range(64)))
+
+    assert sorted(straight_at_stub.ways()) == ["client", *["straight"] * 63]
+
+
+def test_an_object_that_is_there_needs_one_straight_put(straight_at_stub: Straight) -> None:
+    straight_at_stub.put(1)
+    straight_at_stub.put(2, failure(412, "PreconditionFailed"))
+
+    assert straight_at_stub.ways() == ["client", "straight"]
+
+
+@pytest.mark.parametrize("reply", [failure(503, "SlowDown"), failure(409, "ConditionalRequestConflict"), Reply(reset=True)])
+def test_what_fails_straight_is_the_clients_for_a_while(straight_at_stub: Straight, reply: Reply) -> None:
+    straight_at_stub.put(1)
+    straight_at_stub.put(2, reply, Reply())
+    straight_at_stub.put(3)
+    straight_at_stub.clock.now += REST_S
+    straight_at_stub.put(4)
+
+    assert straight_at_stub.ways() == ["client", "straight", "client", "client", "straight"]
+
+
+def test_each_further_request_is_told_whichever_way_it_goes(straight_at_stub: Straight) -> None:
+    straight_at_stub.put(1)
+    straight_at_stub.put(2)
+    assert straight_at_stub.retries == 0
+    straight_at_stub.put(3, Reply(status=503), Reply())
+    assert (straight_at_stub.ways()[-2:], straight_at_stub.retries) == (["straight", "client"], 1)
+    straight_at_stub.put(4, Reply(status=503), Reply(status=503), Reply())
+    assert (straight_at_stub.ways()[-3:], straight_at_stub.retries) == (["client"] * 3, 3)
+
+
+def test_what_the_client_says_of_a_failure_is_said(straight_at_stub: Straight) -> None:
+    straight_at_stub.put(1)
+    with pytest.raises(Misconfigured, match="session token"):
+        straight_at_stub.put(2, failure(400, "ExpiredToken"))
+
+
+def test_a_session_token_travels_with_a_straight_put(stub: HttpStub) -> None:
+    made = Straight(stub, token="temporary")  # noqa: S106  # for the stub
+    made.put(1)
+    made.put(2)
+    made.session.close()
+    made.client.close()
+
+    assert made.ways() == ["client", "straight"]
+    assert stub.requests[1].headers["x-amz-security-token"] == "temporary"
+    assert stub.requests[1].headers["authorization"] == signature_of_botocore(stub.requests[1], made.credentials)
+
+
+def signature_of_botocore(seen: Seen, credentials: Credentials) -> str:
+    """What botocore would have said in place of the request's Authorization."""
+    headers = {name: value for name, value in seen.headers.items() if name.lower() in SIGNED}
+    request = AWSRequest("PUT", f"http://{seen.headers['host']}{seen.path}", headers=headers, data=seen.body)
+    request.context["timestamp"] = seen.headers["x-amz-date"]
+    signer = S3SigV4Auth(credentials, "s3", "eu-north-1")
+    names = signer.signed_headers(signer.headers_to_sign(request))
+    signature = signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request)
+    return f"AWS4-HMAC-SHA256 Credential={signer.scope(request)}, SignedHeaders={names}, Signature={signature}"
+
+
+def test_credentials_that_cannot_be_renewed_are_told_as_what_the_archive_lacks(straight_at_stub: Straight, stub: HttpStub) -> None:
+    straight_at_stub.put(1)
+    straight_at_stub.credentials.get_frozen_credentials = Mock(  # type: ignore[method-assign]  # as of a role that is not given any more
+        side_effect=CredentialRetrievalError(provider="assume-role", error_msg="denied")
+    )
+    with pytest.raises(ArchiveUnavailable, match="CredentialRetrievalError"):
+        straight_at_stub.put(2)
+    assert len(stub.requests) == 1
+
+
+def test_a_client_that_does_not_sign_shows_no_way(stub: HttpStub) -> None:
+    made = Straight(stub, signature_version=UNSIGNED)
+    made.put(1)
+    made.put(2)
+    made.session.close()
+    made.client.close()
+
+    assert made.ways() == ["client", "client"]

@@ -1,0 +1,154 @@
+"""What goes over a connection, where it is encrypted and where a proxy is in between."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import ssl
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
+
+import pytest
+import trustme
+from urllib3 import Timeout
+
+from anomaly.transport.guard import TOGETHER_BYTES, pool_classes
+from anomaly.transport.session import FAILURES, StraightSession, body_of, target_of
+from tests.parts.http_stub import HttpStub, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+WAIT = Timeout(connect=5, read=5)
+CA = trustme.CA()
+
+
+@pytest.fixture
+def secure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpStub]:
+    """A server that speaks TLS as localhost, trusted by whoever reads REQUESTS_CA_BUNDLE."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    CA.issue_cert("localhost").configure_cert(context)
+    CA.cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
+    with HttpStub(tls=context) as stub:
+        yield stub
+
+
+class _Tunnel(BaseHTTPRequestHandler):
+    """CONNECT, and nothing else."""
+
+    asked: list[str]
+
+    def do_CONNECT(self) -> None:
+        self.asked.append(self.path)
+        host, port = self.path.split(":")
+        self.send_response(200)
+        self.end_headers()
+        with socket.create_connection((host, int(port))) as beyond:
+            back = threading.Thread(target=_pump, args=(beyond, self.connection))
+            back.start()
+            _pump(self.connection, beyond)
+            back.join(5)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the name is the base class's
+        pass
+
+
+def _pump(source: socket.socket, to: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # either end may leave first
+        while data := source.recv(65536):
+            to.sendall(data)
+        to.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture
+def tunnel() -> Iterator[tuple[str, list[str]]]:
+    """The address of a proxy, and what it was asked to connect to."""
+    asked: list[str] = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), type("Tunnel", (_Tunnel,), {"asked": asked})) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,)).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}", asked
+        server.shutdown()
+
+
+def session(proxies: Mapping[str, str] | None = None) -> StraightSession:
+    return StraightSession(pools=pool_classes(deadline_s=20, only_public=False), origins=1, connections=2, proxies=proxies or {})
+
+
+def answer(by: StraightSession, url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> bytes:
+    with by.answer("POST" if body is not None else "GET", url, origin="it", headers=headers or {}, timeout=WAIT, body=body) as response:
+        return body_of(response, most_bytes=1000)
+
+
+def test_an_encrypted_request_names_its_host_and_keeps_its_connection(secure: HttpStub) -> None:
+    url = secure.at("/a", Reply(body=b"one"), Reply(body=b"two", chunked=True), Reply(body=b"three"))
+    with session() as ours:
+        assert [answer(ours, f"{url}?b=c", body) for body in (b"x", None, b"y" * (TOGETHER_BYTES + 1))] == [b"one", b"two", b"three"]
+
+    assert [(seen.method, seen.path, len(seen.body), seen.connection) for seen in secure.requests] == [
+        ("POST", "/a?b=c", 1, 1),
+        ("GET", "/a?b=c", 0, 1),
+        ("POST", "/a?b=c", TOGETHER_BYTES + 1, 1),
+    ]
+    assert {seen.headers["host"] for seen in secure.requests} == {f"localhost:{secure.port}"}
+
+
+def test_a_certificate_that_nobody_vouches_for_is_a_failure(secure: HttpStub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+    with session() as ours, pytest.raises(FAILURES, match="CERTIFICATE_VERIFY_FAILED"):
+        answer(ours, secure.at("/a", Reply()))
+    assert secure.requests == []
+
+
+def test_behind_a_proxy_an_encrypted_request_goes_through_a_tunnel(secure: HttpStub, tunnel: tuple[str, list[str]]) -> None:
+    proxy, asked = tunnel
+    with session({"https": proxy}) as ours:
+        assert answer(ours, secure.at("/a", Reply(body=b"one")), b"x") == b"one"
+        assert answer(ours, secure.at("/b", Reply(body=b"two"))) == b"two"
+
+    assert asked == [f"localhost:{secure.port}"]
+    assert [(seen.path, seen.headers["host"]) for seen in secure.requests] == [(path, f"localhost:{secure.port}") for path in ("/a", "/b")]
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ({}, {"host": "127.0.0.1:{port}", "accept-encoding": "identity"}),
+        ({"host": "other", "Accept-Encoding": "gzip"}, {"host": "other", "accept-encoding": "gzip"}),
+        ({"X-Name": "\xfc"}, {"host": "127.0.0.1:{port}", "accept-encoding": "identity", "x-name": "\xfc"}),
+    ],
+)
+def test_a_request_has_the_headers_that_it_needs_once(stub: HttpStub, given: dict[str, str], sent: dict[str, str]) -> None:
+    with session() as ours:
+        answer(ours, stub.at("/a", Reply()), headers=given)
+
+    assert dict(stub.requests[0].headers) == {name: value.format(port=stub.port) for name, value in sent.items()}
+
+
+def test_a_body_that_is_empty_has_a_length(stub: HttpStub) -> None:
+    with session() as ours:
+        answer(ours, stub.at("/a", Reply()), b"")
+
+    assert stub.requests[0].headers["content-length"] == "0"
+
+
+def test_a_plain_answer_is_not_parsed_as_an_e_mail(stub: HttpStub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http.client.HTTPResponse, "begin", Mock(side_effect=AssertionError))
+    with session() as ours:
+        assert answer(ours, stub.at("/a", Reply(body=b"one"))) == b"one"
+
+
+def test_a_header_that_would_be_two_is_not_sent(stub: HttpStub) -> None:
+    with session() as ours, pytest.raises(ValueError, match="'X-Name'"):
+        answer(ours, stub.at("/a", Reply()), headers={"X-Name": "a\r\nX-Other: b"})
+
+    assert stub.requests == []
+
+
+def test_the_target_is_path_and_query() -> None:
+    assert target_of("http://h:80/a//b?c=/d#e") == "/a//b?c=/d"
+    assert target_of("https://h/") == "/"

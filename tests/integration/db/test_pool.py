@@ -1,0 +1,236 @@
+"""The pool: bounded, checked, with a deadline for every call, on a real server."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from psycopg import errors
+from psycopg.sql import SQL, Identifier
+from sqlalchemy import exc as sqlalchemy_errors
+
+from anomaly.db.client import checked_pool, connector
+from anomaly.db.errors import FOREIGN, translated
+from anomaly.db.stats import Measured
+from anomaly.errors import AnomalyError, DatabaseUnavailable, DetectorAnswerInvalid, Misconfigured
+from anomaly.settings import Settings
+from tests.parts.record_builders import HOLDER, Bench
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from embedded.postgres import Postgres
+
+OURS = "select pid, state_change from pg_stat_activity where datname = current_database() and application_name = 'anomaly' order by pid"
+
+
+@pytest.fixture
+def bench(database: str) -> Iterator[Bench]:
+    with Bench(database) as bench:
+        yield bench
+
+
+def pids(bench: Bench) -> list[int]:
+    """Of the pool's connections, as the server knows them."""
+    return [row["pid"] for row in bench.rows(OURS)]
+
+
+def setting(bench: Bench, name: str) -> str:
+    with contextlib.closing(bench.pool.connect()) as proxy:
+        return str(driver(proxy).execute(f"show {name}").fetchone()[0])
+
+
+def driver(proxy: Any) -> Any:
+    return proxy.dbapi_connection
+
+
+def test_two_connections_are_open_at_the_start(bench: Bench) -> None:
+    assert len(pids(bench)) == 2
+
+
+def test_the_pool_never_opens_an_eleventh_connection(database: str) -> None:
+    with Bench(database, settings=Settings(db_call_deadline_s=1)) as bench:
+        held = [bench.pool.connect() for _ in range(10)]
+        assert len(pids(bench)) == 10
+        with pytest.raises(DatabaseUnavailable, match="QueuePool limit of size 10 overflow 0 reached"):
+            bench.store.claim_chunk(bench.run(), began_at=bench_time(bench), origin="pending", map_index=0, try_number=1, lease_s=60)
+        assert len(pids(bench)) == 10
+        for proxy in held:
+            proxy.close()
+        assert Measured(bench.database).backlog().due == 0
+
+
+def bench_time(bench: Bench) -> Any:
+    return bench.rows("select now() as now")[0]["now"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("statement_timeout", "15s"),
+        ("lock_timeout", "5s"),
+        ("idle_in_transaction_session_timeout", "15s"),
+        ("application_name", "anomaly"),
+        ("enable_seqscan", "off"),
+        ("jit", "off"),
+    ],
+)
+def test_every_session_has_its_limits(bench: Bench, name: str, value: str) -> None:
+    assert setting(bench, name) == value
+
+
+def test_connections_are_in_autocommit_and_were_given_five_seconds_to_connect(bench: Bench) -> None:
+    with contextlib.closing(bench.pool.connect()) as proxy:
+        assert driver(proxy).autocommit
+        assert driver(proxy).info.get_parameters()["connect_timeout"] == "5"
+
+
+def test_a_server_that_accepts_and_says_nothing_is_given_up_after_the_connect_timeout() -> None:
+    settings = Settings(db_connect_timeout_s=1)
+    with socket.create_server(("127.0.0.1", 0)) as mute, pytest.raises(DatabaseUnavailable):
+        checked_pool(connector(f"postgresql://app:secret@127.0.0.1:{mute.getsockname()[1]}/none", settings), settings)
+
+
+def test_a_refused_login_is_misconfigured_from_the_start(postgres: Postgres) -> None:
+    settings = Settings()
+    with pytest.raises(Misconfigured, match="refuses the login"):
+        checked_pool(connector(postgres.dsn().replace(postgres.password, "wrong"), settings), settings)
+
+
+def test_connections_that_the_server_closed_are_replaced_before_anyone_notices(bench: Bench) -> None:
+    dead = pids(bench)
+    bench.rows("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'anomaly' and datname = current_database()")
+    bench.until(lambda: pids(bench) == [])
+    assert Measured(bench.database).backlog().due == 0
+    assert bench.waits == []
+    assert not set(dead) & set(pids(bench))
+
+
+def test_an_idle_connection_is_checked_and_a_busy_one_is_not(bench: Bench) -> None:
+    def handed_out() -> Any:
+        with contextlib.closing(bench.pool.connect()) as proxy:
+            pid = driver(proxy).info.backend_pid
+        return {row["pid"]: row["state_change"] for row in bench.rows(OURS)}[pid]
+
+    first = handed_out()
+    bench.now_s += bench.settings.db_idle_check_s
+    assert handed_out() == first
+    bench.now_s += bench.settings.db_idle_check_s + 0.1
+    assert handed_out() > first
+
+
+def test_an_idle_connection_that_died_in_silence_is_replaced(bench: Bench) -> None:
+    with contextlib.closing(bench.pool.connect()) as proxy:
+        dead = driver(proxy)
+    bench.now_s += bench.settings.db_idle_check_s + 0.1
+    with socket.socket(fileno=dead.fileno()) as line:
+        line.shutdown(socket.SHUT_WR)
+        line.detach()
+    assert Measured(bench.database).backlog().due == 0
+    assert bench.waits == []
+
+
+def test_a_connection_on_which_a_statement_failed_is_not_used_again(bench: Bench) -> None:
+    before = pids(bench)
+    [claim] = bench.claims()
+    bench.do("alter table anomaly.records rename column last_error to lost_error")
+    with pytest.raises(Misconfigured, match=r'column "last_error" of relation "records" does not exist.*run bin/anomaly migrate'):
+        bench.commit(claim)
+    bench.until(lambda: len(set(pids(bench)) & set(before)) == 1)
+
+
+class Stopped(BaseException):
+    """As a shutdown interrupts whatever a task is at."""
+
+
+def test_a_connection_whose_call_was_interrupted_is_not_used_again(bench: Bench) -> None:
+    [claim] = bench.claims()
+
+    def stop(*_: object) -> None:
+        raise Stopped
+
+    def stop_once_blocked() -> None:
+        bench.await_blocked()
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, stop)
+    try:
+        with bench.locked(claim.record_id):
+            bench.meanwhile(stop_once_blocked)
+            with pytest.raises(Stopped):
+                bench.store.release_chunks(bench.run(), HOLDER)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    for _ in range(3):
+        assert bench.store.batch_chunks(bench.batch_id()) == []
+    assert bench.waits == []
+
+
+def test_an_overdue_call_is_shut_and_its_connection_replaced(bench: Bench) -> None:
+    [claim] = bench.claims()
+    deadline_s = bench.settings.db_call_deadline_s
+    with bench.locked(claim.record_id):
+        release = bench.meanwhile(lambda: bench.store.release_chunks(bench.run(), HOLDER))
+        bench.await_blocked()
+        bench.now_s += deadline_s
+        assert bench.store.shut_overdue_calls() == 0
+        bench.now_s += 0.1
+        assert bench.store.shut_overdue_calls() == 1
+        bench.await_blocked(2)
+    release.result(timeout=10)
+    assert len(bench.waits) == 1
+    assert bench.store.shut_overdue_calls() == 0
+    assert bench.events(claim.record_id) == ["released"]
+
+
+def test_repeats_end_and_wait_longer_each_time(bench: Bench, postgres: Postgres) -> None:
+    """Here while the server lets nobody in for now."""
+    with psycopg.connect(postgres.dsn(), autocommit=True) as admin:
+        admin.execute(SQL("alter database {} allow_connections false").format(Identifier(bench.sql.info.dbname)))
+    bench.rows("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'anomaly' and datname = current_database()")
+    with pytest.raises(DatabaseUnavailable, match="not currently accepting connections"):
+        Measured(bench.database).backlog()
+    assert bench.waits == [0.1, 0.2]
+
+
+SPECIFIC: list[tuple[Exception, type[AnomalyError]]] = [
+    (errors.UndefinedTable("x"), Misconfigured),
+    (errors.UndefinedColumn("x"), Misconfigured),
+    (errors.InvalidSchemaName("x"), Misconfigured),
+    (errors.SyntaxError("x"), Misconfigured),
+    (errors.InsufficientPrivilege("x"), Misconfigured),
+    (errors.InvalidPassword("x"), Misconfigured),
+    (psycopg.OperationalError('FATAL:  password authentication failed for user "app"'), Misconfigured),
+    (psycopg.OperationalError('FATAL:  database "none" does not exist'), Misconfigured),
+    (psycopg.ProgrammingError('missing "=" after "x"'), Misconfigured),
+    (errors.UntranslatableCharacter("x"), DetectorAnswerInvalid),
+    (errors.DeadlockDetected("x"), DatabaseUnavailable),
+    (errors.LockNotAvailable("x"), DatabaseUnavailable),
+    (errors.QueryCanceled("x"), DatabaseUnavailable),
+    (errors.AdminShutdown("x"), DatabaseUnavailable),
+    (errors.ReadOnlySqlTransaction("x"), DatabaseUnavailable),
+    (psycopg.OperationalError("connection refused"), DatabaseUnavailable),
+    (sqlalchemy_errors.TimeoutError("x"), DatabaseUnavailable),
+]
+
+
+@pytest.mark.parametrize(("foreign", "ours"), SPECIFIC, ids=lambda value: getattr(value, "__name__", type(value).__name__))
+def test_a_foreign_error_has_one_word_of_ours(foreign: Exception, ours: type[AnomalyError]) -> None:
+    assert type(translated(foreign)) is ours
+
+
+RAISED_BY_ENGINES = sqlalchemy_errors.StatementError
+"""The project uses SQLAlchemy's pool, and no engine."""
+
+
+def test_no_error_of_psycopg_or_sqlalchemy_is_left_untranslated() -> None:
+    foreign = [kind for module in (errors, sqlalchemy_errors) for kind in vars(module).values() if isinstance(kind, type)]
+    kinds = [kind for kind in foreign if issubclass(kind, FOREIGN) and not issubclass(kind, RAISED_BY_ENGINES)]
+    assert len(kinds) > 250
+    for kind in kinds:
+        assert isinstance(translated(kind.__new__(kind)), AnomalyError)

@@ -1,0 +1,76 @@
+"""How a person looks at the quarantined records, and gives them another life."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from anomaly.db.quarantine import REQUEUE_SIZE, Quarantine
+from anomaly.errors import Misconfigured
+from anomaly.models.runs import Choice
+from tests.parts.record_builders import Bench
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def bench(database: str) -> Iterator[Bench]:
+    with Bench(database) as bench:
+        yield bench
+
+
+@pytest.fixture
+def quarantine(bench: Bench) -> Quarantine:
+    return Quarantine(bench.database)
+
+
+def quarantined(bench: Bench, count: int, code: str) -> list[int]:
+    ids = bench.add(count, status="quarantined")
+    bench.do("update anomaly.records set last_error_code = %(code)s, attempts = 5, lost = 2 where id = any(%(ids)s)", code=code, ids=ids)
+    return ids
+
+
+def test_records_are_chosen_by_code_by_window_by_id_and_by_all_at_once(bench: Bench, quarantine: Quarantine) -> None:
+    missing, refused = quarantined(bench, 6, "image_not_found"), quarantined(bench, 3, "detector_refused")
+    bench.add(2)
+    bench.add(2, status="done")
+    window = bench.window(1, 3)
+    assert quarantine.count(Choice()) == {"image_not_found": 6, "detector_refused": 3}
+    assert quarantine.count(Choice(error_code="detector_refused")) == {"detector_refused": 3}
+    assert quarantine.count(Choice(window=window)) == {"image_not_found": 2, "detector_refused": 2}
+    assert quarantine.count(Choice(record_ids=(missing[0], refused[2]))) == {"image_not_found": 1, "detector_refused": 1}
+    assert quarantine.count(Choice(error_code="image_not_found", window=window, record_ids=(missing[0], missing[1]))) == {
+        "image_not_found": 1
+    }
+
+
+def test_what_is_chosen_is_due_again_with_no_attempt_counted_and_the_log_says_on_whose_word(bench: Bench, quarantine: Quarantine) -> None:
+    ids, _ = quarantined(bench, 3, "image_not_found"), quarantined(bench, 2, "detector_refused")
+    assert quarantine.free(Choice(error_code="image_not_found"), actor="ann", dry_run=False) == {"image_not_found": 3}
+    assert bench.statuses() == {"pending": 3, "quarantined": 2}
+    assert {(bench.record(n)["attempts"], bench.record(n)["lost"]) for n in ids} == {(0, 0)}
+    logged = bench.rows("select record_id, event, actor from anomaly.processing_log order by record_id")
+    assert logged == [{"record_id": n, "event": "requeued", "actor": "ann"} for n in ids]
+    assert len(bench.open(bench.claim())) == 3
+
+
+def test_a_dry_run_only_counts(bench: Bench, quarantine: Quarantine) -> None:
+    quarantined(bench, 3, "image_not_found")
+    before = bench.everything()
+    assert quarantine.free(Choice(), actor="ann", dry_run=True) == {"image_not_found": 3}
+    assert bench.everything() == before
+
+
+def test_everything_at_once_has_to_be_meant(bench: Bench, quarantine: Quarantine) -> None:
+    quarantined(bench, 1, "image_not_found")
+    with pytest.raises(Misconfigured, match="say which quarantined records"):
+        quarantine.free(Choice(), actor="ann", dry_run=False)
+    assert bench.statuses() == {"quarantined": 1}
+
+
+def test_many_records_take_several_short_statements_and_the_bound_holds(bench: Bench, quarantine: Quarantine) -> None:
+    quarantined(bench, REQUEUE_SIZE + 200, "image_not_found")
+    assert quarantine.requeue(Choice(), actor="ann", at_most=REQUEUE_SIZE + 100) == REQUEUE_SIZE + 100
+    assert bench.statuses() == {"pending": REQUEUE_SIZE + 100, "quarantined": 100}

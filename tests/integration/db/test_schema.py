@@ -1,0 +1,134 @@
+"""The schema: made by numbered migrations, once, whoever asks and whatever dies."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from anomaly.db import schema
+from anomaly.errors import DatabaseUnavailable, Misconfigured
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from embedded.postgres import Postgres
+
+ALL = sorted(path.stem for path in schema.MIGRATIONS.glob("*.sql"))
+
+
+@pytest.fixture
+def empty(postgres: Postgres) -> Iterator[str]:
+    """The DSN of a database with nothing in it."""
+    postgres.ensure_database("empty")
+    yield postgres.dsn("empty")
+    postgres.drop_database("empty")
+
+
+def tables(dsn: str) -> dict[str, str]:
+    with psycopg.connect(dsn) as connection:
+        found = connection.execute(
+            "select tablename, schemaname from pg_tables where schemaname not in ('pg_catalog', 'information_schema')"
+        ).fetchall()
+    return dict(found)
+
+
+def test_a_migration_runs_once(empty: str) -> None:
+    assert schema.migrate(empty) == ALL
+    assert schema.migrate(empty) == []
+
+
+def test_everything_is_in_the_schema_anomaly(empty: str) -> None:
+    schema.migrate(empty)
+    found = tables(empty)
+    assert set(found.values()) == {"anomaly"}
+    assert {"records", "batches", "chunks", "ai_results", "processing_log", "ai_flags"} <= set(found)
+
+
+def test_of_migrations_at_once_one_does_the_work(empty: str) -> None:
+    start = threading.Barrier(4)
+
+    def migrate() -> list[str]:
+        start.wait()
+        return schema.migrate(empty)
+
+    with ThreadPoolExecutor() as threads:
+        applied = [job.result() for job in [threads.submit(migrate) for _ in range(4)]]
+    assert sorted(applied) == [[], [], [], ALL]
+
+
+def test_a_migration_that_fails_leaves_nothing_of_itself_and_can_be_repeated(
+    empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "0001_good.sql").write_text("create table anomaly.good ();")
+    bad = tmp_path / "0002_bad.sql"
+    bad.write_text("create table anomaly.half ();\nselect 1 / 0;")
+    monkeypatch.setattr(schema, "MIGRATIONS", tmp_path)
+    with pytest.raises(Exception, match="division by zero"):
+        schema.migrate(empty)
+    assert "good" in tables(empty)
+    assert "half" not in tables(empty)
+    bad.write_text("create table anomaly.half ();")
+    assert schema.migrate(empty) == ["0002_bad"]
+
+
+def test_a_migration_of_which_nothing_says_that_it_was_applied_has_not_happened(
+    empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "MIGRATIONS", tmp_path)
+    (tmp_path / "0001_first.sql").write_text("create table anomaly.first ();")
+    schema.migrate(empty)
+    (tmp_path / "0002_second.sql").write_text("create table anomaly.second ();")
+    with psycopg.connect(empty) as connection:
+        connection.execute("create function public.fails() returns trigger language plpgsql as $$ begin raise 'no'; end $$")
+        connection.execute("create trigger fails before insert on anomaly._yoyo_migrations execute function public.fails()")
+    with pytest.raises(DatabaseUnavailable):
+        schema.migrate(empty)
+    assert "second" not in tables(empty)
+    with psycopg.connect(empty) as connection:
+        connection.execute("drop trigger fails on anomaly._yoyo_migrations")
+    assert schema.migrate(empty) == ["0002_second"]
+    assert "second" in tables(empty)
+
+
+def test_a_lock_that_a_dead_process_left_behind_stops_nobody(empty: str) -> None:
+    with psycopg.connect(empty) as connection:
+        connection.execute("create schema anomaly")
+        connection.execute("create table anomaly.yoyo_lock (locked int primary key default 1, ctime timestamp, pid int not null)")
+        connection.execute("insert into anomaly.yoyo_lock (pid) values (1)")
+    assert schema.migrate(empty) == ALL
+
+
+def test_the_check_passes_where_all_is_applied_and_where_there_is_more(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        schema.check(connection)
+        connection.execute("insert into anomaly._yoyo_migrations values ('x', '9999_from_a_newer_version', now())")
+        schema.check(connection)
+
+
+def test_a_missing_schema_is_told_in_one_sentence(empty: str) -> None:
+    with psycopg.connect(empty) as connection, pytest.raises(Misconfigured, match="run bin/anomaly migrate"):
+        schema.check(connection)
+
+
+def test_an_old_schema_is_told_with_what_it_lacks(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("delete from anomaly._yoyo_migrations where migration_id = %s", [ALL[-1]])
+        with pytest.raises(Misconfigured, match=f"lacks {ALL[-1]}: run bin/anomaly migrate"):
+            schema.check(connection)
+
+
+def test_a_refused_login_is_a_matter_of_the_connection(postgres: Postgres) -> None:
+    with pytest.raises(Misconfigured, match="refuses the login"):
+        schema.migrate(postgres.dsn().replace(postgres.password, "wrong"))
+    with pytest.raises(Misconfigured, match="refuses the login"):
+        schema.migrate(postgres.dsn("no_such_database"))
+
+
+def test_an_unreachable_database_is_unavailable() -> None:
+    with pytest.raises(DatabaseUnavailable):
+        schema.migrate("postgresql://app:secret@127.0.0.1:1/none")

@@ -1,0 +1,165 @@
+"""The command that checks edited SQL files, and the page that tells how to edit them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from anomaly.__main__ import main
+from anomaly.db.sql_check import CONTRACTS
+from anomaly.db.statements import FOLDER, Statements
+from anomaly.db.stats import Measured
+from anomaly.errors import DetectorFailed, Throttled
+from anomaly.models.answers import Turn, Wanted
+from tests.parts.record_builders import HOLDER, Bench
+
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "your-own-table.md"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of the SQL files, to be edited."""
+    return Path(shutil.copytree(FOLDER, tmp_path / "sql"))
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def check(database: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, str]]:
+    code = main(["check-sql", "--dsn", database, "--folder", str(folder)])
+    said = capsys.readouterr()
+    return code, dict(line.split(".sql: ", 1) for line in said.out.splitlines())
+
+
+def block(language: str) -> str:
+    """The page's only block in this language."""
+    [found] = re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert isinstance(found, str)
+    return found
+
+
+def test_the_shipped_files_are_all_well(database: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(database, folder, capsys) == (0, dict.fromkeys(sorted(CONTRACTS), "ok"))
+
+
+def test_the_check_changes_nothing(database: str, folder: Path) -> None:
+    with Bench(database) as bench:
+        bench.claims(2)
+        bench.expire()
+        before = bench.everything()
+        assert main(["check-sql", "--dsn", database, "--folder", str(folder)]) == 0
+        assert bench.everything() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "edits", "fault"),
+    [
+        ("commit_verdict", ("status = 'done'", "state = 'done'"), 'column "state" of relation "records" does not exist'),
+        ("claim_pending", ("anomaly.records", "shop.photos"), 'relation "shop.photos" does not exist'),
+        ("commit_verdict", ("and token = %(token)s ", ""), "the parameter token is missing"),
+        ("commit_verdict", ("and status || '' = 'claimed'", ""), "\"'claimed'\" is missing, without which the claims are not safe"),
+        ("claim_done", ("skip locked", ""), "'skip locked' is missing, without which the claims are not safe"),
+        ("renew_chunks", (" and ended_at is null", ""), "'ended_at is null' is missing, without which the claims are not safe"),
+        ("renew_chunks", ("%(lease_s)s", "%(lease)s"), "there is no parameter lease; the parameter lease_s is missing"),
+        ("open_chunk", ("taken.image_url, ", ""), "the column image_url is missing from what it returns"),
+        ("backlog", ("select", "selct"), 'syntax error at or near "selct"'),
+    ],
+)
+def test_a_wrong_edit_is_named_in_one_line_and_the_other_files_are_well(
+    database: str, folder: Path, capsys: pytest.CaptureFixture[str], *, name: str, edits: tuple[str, str], fault: str
+) -> None:
+    edit(folder / f"{name}.sql", *edits)
+    code, said = check(database, folder, capsys)
+    assert (code, said.pop(name)) == (1, fault)
+    assert set(said.values()) == {"ok"}
+
+
+def test_a_fence_that_stands_only_in_a_comment_is_no_fence(database: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    edit(folder / "mark_alone.sql", " and ended_at is null", " -- and ended_at is null")
+    assert check(database, folder, capsys)[1]["mark_alone"] == "'ended_at is null' is missing, without which the claims are not safe"
+
+
+def test_missing_and_unknown_files_are_named(database: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "backlog.sql").rename(folder / "backlogs.sql")
+    code, said = check(database, folder, capsys)
+    assert (code, said["backlog"], said["backlogs"]) == (1, "the file is missing", "no part of the project runs this file")
+
+
+def test_a_database_that_cannot_be_asked_is_one_sentence_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check-sql", "--dsn", "postgresql://nobody:secret@127.0.0.1:1/none"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("the records database is not available")
+    assert len(said.splitlines()) == 1
+    assert "secret" not in said
+
+
+def test_without_a_database_the_command_says_what_to_set(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AIRFLOW_CONN_ANOMALY_DB", raising=False)
+    assert main(["migrate"]) == 2
+    assert capsys.readouterr().err.startswith("there is no connection anomaly_db: add it in Airflow's UI")
+
+
+def test_the_command_migrates_the_database_that_the_connection_names(
+    database: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_ANOMALY_DB", database)
+    assert main(["migrate"]) == 0
+    assert capsys.readouterr().out == "applied nothing, for the schema is up to date\n"
+
+
+def test_the_page_on_ones_own_table_leads_to_verdicts(database: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with psycopg.connect(database, autocommit=True) as owner:
+        owner.execute("create schema shop")
+        owner.execute(
+            "create table shop.photos (photo_id serial primary key, url text not null, taken_at timestamptz not null, owner text)"
+        )
+        owner.execute(
+            "insert into shop.photos (url, taken_at, owner) select 'http://shop/' || i, now(), 'ann' from generate_series(1, 6) as i"
+        )
+        owner.execute(block("sql").encode())
+        owner.execute("drop table anomaly.records")
+    rules = folder.parent / "photos.sed"
+    rules.write_text(block("sed"))
+    subprocess.run(["sed", "-E", "-i", "-f", rules, *folder.glob("*.sql")], check=True)  # noqa: S603, S607  # the page's own command
+    assert check(database, folder, capsys) == (0, dict.fromkeys(sorted(CONTRACTS), "ok"))
+    with Bench(database, statements=Statements(folder)) as bench:
+        claims = bench.open(bench.claim())
+        assert [claim.image_url for claim in claims] == [f"http://shop/{i}" for i in range(1, 7)]
+        work_through(bench)
+
+
+def work_through(bench: Bench) -> None:
+    """Let the six claimed records end in every way that there is."""
+    committed, deferred, quarantined, throttled, *_ = bench.open()
+    wanted = [Wanted(claim=committed, image_sha256="i")]
+    assert bench.store.find_or_ask(bench.run(), HOLDER, config="c", wanted=wanted) == {"i": Turn.OURS}
+    bench.commit(committed)
+    bench.store.defer(deferred, error=DetectorFailed("503"), timings={})
+    bench.store.quarantine(quarantined, error=DetectorFailed("503"), timings={})
+    bench.store.give_back(throttled, error=Throttled("429", retry_after_s=9), not_before_s=9)
+    bench.expire()
+    assert bench.store.reap_expired_chunks() == 2
+    assert shop(bench) == {"done": 1, "pending": 4, "quarantined": 1}
+    run, began_at = bench.began(bench.run("later"))
+    assert bench.store.requeue(run, began_at=began_at, actor="ann") == 1
+    assert Measured(bench.database).backlog().due == 3
+    number = bench.claim(run, origin="done")
+    assert [claim.record_id for claim in bench.open(number, run=run)] == [committed.record_id]
+    bench.store.release_chunks(run, HOLDER)
+    bench.claim(run)
+    assert not bench.store.end_chunk(run, 1, HOLDER, tally={})
+    bench.store.release_batch(run.batch_id)
+    assert shop(bench) == {"done": 1, "pending": 5}
+    assert bench.store.report(run.batch_id).statuses == {"done": 1, "pending": 3}
+
+
+def shop(bench: Bench) -> dict[str, int]:
+    return {row["status"]: row["n"] for row in bench.rows("select status, count(*) as n from shop.photos group by status")}

@@ -1,0 +1,72 @@
+"""Ninety-seven quarter-hour runs of one day, all at once, over the same records."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from anomaly.models.runs import Holder, Window
+from tests.parts.record_builders import ARCHIVED, START, Bench, an_answer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from anomaly.models.runs import Run
+
+QUARTER = timedelta(minutes=15)
+RUNS = 97
+HOLDER = Holder(map_index=0, try_number=1)
+
+
+@pytest.fixture
+def bench(database: str) -> Iterator[Bench]:
+    with Bench(database) as bench:
+        bench.add(15 * RUNS)
+        yield bench
+
+
+def drain(bench: Bench, run: Run) -> int:
+    """Claim, open and commit until nothing of the run's window is due; how many records it did."""
+    began_at, done = bench.store.begin_batch(run), 0
+    while (number := bench.store.claim_chunk(run, began_at=began_at, origin="pending", map_index=0, try_number=1, lease_s=60)) is not None:
+        for claim in bench.store.open_chunk(run.batch_id, number, HOLDER, lease_s=60):
+            bench.store.commit(claim, an_answer(), ARCHIVED, config="c", image_sha256="i", run=run, holder=HOLDER, timings={})
+            done += 1
+        assert bench.store.end_chunk(run, number, HOLDER, tally={})
+    bench.store.end_batch(run.batch_id)
+    return done
+
+
+def all_at_once(bench: Bench, windows: list[Window]) -> list[int]:
+    runs = [bench.run(str(number), window=window, chunk_size=4) for number, window in enumerate(windows)]
+    with ThreadPoolExecutor(len(runs)) as threads:
+        return list(threads.map(lambda run: drain(bench, run), runs))
+
+
+def assert_each_done_once(bench: Bench) -> None:
+    [row] = bench.rows("select count(*) as results, count(distinct record_id) as records from anomaly.ai_results")
+    assert row == {"results": 15 * RUNS, "records": 15 * RUNS}
+    assert bench.statuses() == {"done": 15 * RUNS}
+    assert bench.rows("select distinct token from anomaly.records") == [{"token": 2}], "each was claimed once and opened once"
+
+
+def test_backfill_runs_side_by_side_do_each_record_once_in_the_run_whose_interval_holds_it(bench: Bench) -> None:
+    done = all_at_once(bench, [Window(start=START + n * QUARTER, end=START + (n + 1) * QUARTER) for n in range(RUNS)])
+    assert done == [15] * RUNS
+    assert_each_done_once(bench)
+    strays = bench.rows(
+        """select r.id from anomaly.ai_results as a join anomaly.records as r on r.id = a.record_id
+            where r.captured_at < %(start)s + a.run_id::integer * interval '15 minutes'
+               or r.captured_at >= %(start)s + (a.run_id::integer + 1) * interval '15 minutes'""",
+        start=START,
+    )
+    assert strays == []
+
+
+def test_scheduled_runs_side_by_side_whose_windows_hold_each_others_records_share_none_of_them(bench: Bench) -> None:
+    done = all_at_once(bench, [Window(end=START + (n + 1) * QUARTER) for n in range(RUNS)])
+    assert sum(done) == 15 * RUNS
+    assert_each_done_once(bench)
