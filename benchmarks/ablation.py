@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import requests
 
-from anomaly.db.client import Database, checked_pool, connector
+from anomaly.db.client import Database
+from anomaly.db.pool import connector, open_pool
 from anomaly.db.record_store import RecordStore
-from anomaly.models.answers import Answer, Archived, Verdict
+from anomaly.models.answers import Answer, ArchiveKeys, Verdict
 from anomaly.models.runs import Holder, Run, Window
 from anomaly.settings import Settings
 from benchmarks.contestants.plain import UPDATES, params
@@ -96,8 +97,8 @@ def four_connections(job: Job) -> None:
 def one_statement(job: Job) -> None:
     """Our store: a checked pool, one statement a commit, and the claim and the lease too."""
     settings = Settings()
-    store = RecordStore(Database(checked_pool(connector(job.dsn, settings), settings)), settings)
-    answer, archived = Answer(raw=b"{}", verdict=VERDICT, latency_ms=0.0), Archived(image_key="image", answer_key="answer")
+    store = RecordStore(Database(open_pool(connector(job.dsn, settings), settings)), settings)
+    answer, archived = Answer(raw=b"{}", verdict=VERDICT, latency_ms=0.0), ArchiveKeys(image_key="image", answer_key="answer")
     began_at = store.begin_batch(RUN)
     number = store.claim_chunk(RUN, began_at=began_at, origin="pending", map_index=0, try_number=1, lease_s=60)
     for claim in store.open_chunk(RUN.batch_id, number or 0, HOLDER, lease_s=60):

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from anomaly.db.client import Database, checked_pool, connector
+from anomaly.db.client import Database
+from anomaly.db.pool import connector, open_pool
 from anomaly.db.record_store import RecordStore
 from anomaly.db.schema import migrate
 from anomaly.models.runs import Run, Window
@@ -76,7 +77,7 @@ def table(server: Postgres, done: int) -> Iterator[Table]:
         insert(connection, "pending", 0, PENDING, of=PENDING)
         connection.execute("vacuum analyze anomaly.records")
     settings = Settings()
-    with contextlib.closing(Database(checked_pool(connector(dsn, settings), settings))) as database:
+    with contextlib.closing(Database(open_pool(connector(dsn, settings), settings))) as database:
         yield Table(done, RecordStore(database, settings))
 
 

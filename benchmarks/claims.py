@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from anomaly.db.client import Database, checked_pool, connector
+from anomaly.db.client import Database
 from anomaly.db.mapping import claim_params, holder_params, run_params, verdict_params
+from anomaly.db.pool import connector, open_pool
 from anomaly.db.record_store import RecordStore
-from anomaly.db.statements import PARAMETER, shipped
-from anomaly.models.answers import Answer, Archived, Verdict
+from anomaly.db.statements import PARAMETER, default_statements
+from anomaly.models.answers import Answer, ArchiveKeys, Verdict
 from anomaly.models.runs import Holder, Run, Window
 from anomaly.settings import Settings
 from anomaly.tasks.cores import on_one_core
@@ -41,7 +42,7 @@ CHUNK_SIZE = 250
 ANSWER = Answer(
     raw=b"{}", verdict=Verdict(score=0.5, is_anomaly=False, threshold=0.9, label="normal", detector="bench@1"), latency_ms=200.0
 )
-ARCHIVED = Archived(image_key="images/ab.jpg", answer_key="answers/ab.json")
+ARCHIVED = ArchiveKeys(image_key="images/ab.jpg", answer_key="answers/ab.json")
 TIMINGS = {"fetch": 1.0, "detect": 200.0, "archive": 3.0}
 HOLDER = Holder(map_index=0, try_number=1)
 _RATE = re.compile(r"^tps = ([\d.]+)", re.MULTILINE)
@@ -95,7 +96,7 @@ def _round(on: Bench, records: int) -> dict[str, float]:
 
 def _store(dsn: str, connections: int) -> RecordStore:
     settings = Settings(db_pool_max=connections, db_pool_min=connections, commit_workers=connections)
-    return RecordStore(Database(checked_pool(connector(dsn, settings), settings)), settings)
+    return RecordStore(Database(open_pool(connector(dsn, settings), settings)), settings)
 
 
 def _claimed(dsn: str) -> tuple[list[Claim], float]:
@@ -175,7 +176,7 @@ def _pgbench(dsn: str, claims: list[Claim]) -> float:
 
 def _script(given: dict[str, Any]) -> str:
     """Each client takes ids of its own; pgbench knows no null, which therefore stands in the text."""
-    text = PARAMETER.sub(lambda found: "null" if given[found[1]] is None else f":{found[1]}", shipped().text("commit_verdict"))
+    text = PARAMETER.sub(lambda found: "null" if given[found[1]] is None else f":{found[1]}", default_statements().text("commit_verdict"))
     return f"\\set i :i + 1\n\\set record_id 1 + :client_id + {CONNECTIONS} * :i\n{text};\n"
 
 

@@ -22,10 +22,11 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any
 
-from anomaly.db.client import Database, checked_pool, connector
+from anomaly.db.client import Database
+from anomaly.db.pool import connector, open_pool
 from anomaly.db.record_store import RecordStore
 from anomaly.db.schema import migrate
-from anomaly.models.answers import Answer, Archived, Verdict
+from anomaly.models.answers import Answer, ArchiveKeys, Verdict
 from anomaly.models.runs import Chunk, Holder, Run, Window
 from anomaly.pipeline.feed import Feed
 from anomaly.settings import Settings
@@ -88,7 +89,7 @@ class Worked:
 def work(share: Share) -> Worked:
     """Claim, open and commit until nothing is due; the next chunk is claimed while one is committed, as the pipeline does it."""
     settings = Settings(db_pool_max=THREADS + 1, commit_workers=THREADS)
-    store = RecordStore(Database(checked_pool(connector(share.dsn, settings), settings)), settings)
+    store = RecordStore(Database(open_pool(connector(share.dsn, settings), settings)), settings)
     run, holder = the_run(), Holder(map_index=share.map_index, try_number=1)
     feed = Feed(run=run, holder=holder, first=share.chunk, store=store, lease_s=LEASE_S)
     claims: list[tuple[float, float]] = []
@@ -139,9 +140,9 @@ def answer_to(number: int) -> Answer:
     return Answer(raw=b"", verdict=verdict, latency_ms=290.136)
 
 
-def archived(sha256: str) -> Archived:
+def archived(sha256: str) -> ArchiveKeys:
     folder = sha256[:2]
-    return Archived(image_key=f"images/sha256/{folder}/{sha256}.jpg", answer_key=f"answers/{CONFIG}/{folder}/{sha256}.json")
+    return ArchiveKeys(image_key=f"images/sha256/{folder}/{sha256}.jpg", answer_key=f"answers/{CONFIG}/{folder}/{sha256}.json")
 
 
 def the_run() -> Run:
@@ -154,7 +155,7 @@ def the_run() -> Run:
 def load(dsn: str, *, records: int, processes: int) -> tuple[list[Worked], float]:
     """All records, by so many processes; what each did, and the seconds from the first chunk to the last commit."""
     settings = Settings()
-    store = RecordStore(Database(checked_pool(connector(dsn, settings), settings)), settings)
+    store = RecordStore(Database(open_pool(connector(dsn, settings), settings)), settings)
     run = the_run()
     began_at = store.begin_batch(run)
     shares = [_share(store, run, dsn, index, began_at=began_at) for index in range(min(processes, -(-records // CHUNK_SIZE)))]

@@ -16,8 +16,9 @@ from botocore.config import Config
 
 from anomaly import detectors
 from anomaly.archive.bucket import Archive, client_config
-from anomaly.db.client import Database, checked_pool, connector
-from anomaly.db.detector_quota import Fleet
+from anomaly.db.client import Database
+from anomaly.db.detector_quota import DetectorQuotaStore
+from anomaly.db.pool import connector, open_pool
 from anomaly.db.record_store import RecordStore
 from anomaly.errors import TryEnded
 from anomaly.images import download as images
@@ -74,7 +75,9 @@ def work(given: dict[str, Any]) -> None:
                 commits=SETTINGS.commit_workers,
                 archivers=SETTINGS.archive_workers,
             )
-            fleet = Fleet(database, detector="soak", holder=f"{run.batch_id}/{holder.map_index}/{number}", quota=detector.quota)
+            fleet = DetectorQuotaStore(
+                database, detector="soak", holder=f"{run.batch_id}/{holder.map_index}/{number}", quota=detector.quota
+            )
             try:
                 a_pipeline(run, holder, chunk, steps=steps, store=store, fleet=fleet, blamed=blamed).drain()
             except TryEnded as exc:
@@ -84,7 +87,9 @@ def work(given: dict[str, Any]) -> None:
                 return
 
 
-def a_pipeline(run: Run, holder: Holder, chunk: Chunk, *, steps: Steps, store: RecordStore, fleet: Fleet, blamed: set[int]) -> Pipeline:
+def a_pipeline(
+    run: Run, holder: Holder, chunk: Chunk, *, steps: Steps, store: RecordStore, fleet: DetectorQuotaStore, blamed: set[int]
+) -> Pipeline:
     def keeper(on_lost: Callable[[int], None]) -> Keeper:
         renew = partial(store.renew_chunks, run.batch_id, holder=holder, lease_s=SETTINGS.lease_s)
         return Keeper(lease_s=SETTINGS.lease_s, renew=renew, shut_overdue_calls=store.shut_overdue_calls, on_lost=on_lost)
@@ -110,7 +115,7 @@ def a_run(run_id: str) -> Run:
 
 @contextmanager
 def a_database(dsn: str) -> Iterator[Database]:
-    with closing(Database(checked_pool(connector(dsn, SETTINGS), SETTINGS))) as database:
+    with closing(Database(open_pool(connector(dsn, SETTINGS), SETTINGS))) as database:
         yield database
 
 

@@ -82,7 +82,7 @@ PARAMS = {
 }
 
 
-class DelayByError(RetryPolicy):
+class RetryDelayFromError(RetryPolicy):
     """Our errors say how long a retry waits, which is for how long leases were renewed, or that there is none."""
 
     def evaluate(self, exception: BaseException, *_: Any, **__: Any) -> RetryDecision:
@@ -110,7 +110,7 @@ class DelayByError(RetryPolicy):
         "retry_delay": timedelta(seconds=30),
         "retry_exponential_backoff": 2.0,
         "max_retry_delay": timedelta(minutes=10),
-        "retry_policy": DelayByError(),
+        "retry_policy": RetryDelayFromError(),
     },
 )
 def anomaly_detection() -> None:

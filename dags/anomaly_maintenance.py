@@ -87,7 +87,7 @@ PARAMS = {
 }
 
 
-class NotOverOurWord(RetryPolicy):
+class NoRetryOnConfigurationError(RetryPolicy):
     """What a person has to change is not tried again."""
 
     def evaluate(self, exception: BaseException, *_: Any, **__: Any) -> RetryDecision:
@@ -109,7 +109,7 @@ class NotOverOurWord(RetryPolicy):
         "retries": 3,
         "retry_delay": timedelta(seconds=30),
         "retry_exponential_backoff": 2.0,
-        "retry_policy": NotOverOurWord(),
+        "retry_policy": NoRetryOnConfigurationError(),
     },
 )
 def anomaly_maintenance() -> None:

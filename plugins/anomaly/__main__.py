@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anomaly.db.client import connector
 from anomaly.db.errors import translating
-from anomaly.db.schema import check, migrate
+from anomaly.db.pool import connector
+from anomaly.db.schema import check_migrations, migrate
 from anomaly.db.sql_check import check_statements
 from anomaly.db.statements import FOLDER, Statements
 from anomaly.errors import DatabaseUnavailable, Misconfigured
@@ -75,7 +75,7 @@ def _migrate(dsn: str) -> int:
 
 def _check_sql(dsn: str, folder: Path) -> int:
     with translating(), connector(dsn, Settings.from_environ(os.environ))() as connection:
-        check(connection)
+        check_migrations(connection)
         faults = check_statements(connection, Statements(folder))
     sys.stdout.writelines(f"{name}.sql: {fault or 'ok'}\n" for name, fault in faults.items())
     return 1 if any(faults.values()) else 0

@@ -37,7 +37,7 @@ def wait_hint_s(headers: Mapping[str, str], *, now: Callable[[], float] = time.t
     return max((reset for reset in resets if reset is not None), default=None)
 
 
-def used_up_s(headers: Mapping[str, str], *, now: Callable[[], float] = time.time) -> float:
+def exhausted_for_s(headers: Mapping[str, str], *, now: Callable[[], float] = time.time) -> float:
     """Seconds until every rate limit of which nothing remains is reset; 0 where something remains, as `wait_hint_s`."""
     left = {name.lower(): value for name, value in headers.items() if "ratelimit" in name.lower()}
     gone = [name for name, value in left.items() if "remaining" in name and value.strip() == "0"]

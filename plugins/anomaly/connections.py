@@ -22,9 +22,10 @@ from psycopg.conninfo import make_conninfo
 from anomaly import detectors
 from anomaly.archive import bucket as archive
 from anomaly.archive.straight_puts import StraightPuts
-from anomaly.db.client import Database, checked_pool
-from anomaly.db.maintenance import Upkeep
-from anomaly.db.quarantine import Quarantine
+from anomaly.db.client import Database
+from anomaly.db.maintenance import MaintenanceStore
+from anomaly.db.pool import open_pool
+from anomaly.db.quarantine import QuarantineStore
 from anomaly.db.record_store import RecordStore
 from anomaly.errors import Misconfigured
 from anomaly.images import download as images
@@ -73,7 +74,7 @@ def database(settings: Settings, metrics: Metrics = SILENT) -> Iterator[Database
     of = connection(DB)
     of.extra = json.dumps({"connect_timeout": settings.db_connect_timeout_s, **of.extra_dejson})
     hook = PostgresHook(connection=of, log_sql=False)
-    pool = checked_pool(hook.get_conn, settings)
+    pool = open_pool(hook.get_conn, settings)
     with contextlib.closing(Database(pool, retried=partial(metrics.retried, "database"))) as opened:
         yield opened
 
@@ -86,17 +87,17 @@ def record_store(settings: Settings) -> Iterator[RecordStore]:
 
 
 @contextlib.contextmanager
-def quarantine(settings: Settings) -> Iterator[Quarantine]:
+def quarantine_store(settings: Settings) -> Iterator[QuarantineStore]:
     """The quarantined records, on such a pool."""
     with database(settings) as opened:
-        yield Quarantine(opened)
+        yield QuarantineStore(opened)
 
 
 @contextlib.contextmanager
-def upkeep(settings: Settings) -> Iterator[Upkeep]:
+def maintenance_store(settings: Settings) -> Iterator[MaintenanceStore]:
     """What upkeep asks of the records database, on such a pool."""
     with database(settings) as opened:
-        yield Upkeep(opened)
+        yield MaintenanceStore(opened)
 
 
 def bucket(settings: Settings, metrics: Metrics = SILENT) -> archive.Archive:

@@ -68,7 +68,7 @@ def configure(settings: Settings) -> None:
         return
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
-    logging.getLogger(f"{ROOT}.database.CheckedPool").setLevel(logging.WARNING)  # SQLAlchemy's own lines: two for every statement
+    logging.getLogger(f"{ROOT}.db.pool.CheckedPool").setLevel(logging.WARNING)  # SQLAlchemy's own lines: two for every statement
     to_root = _ToRoot(logging.INFO)
     logger.addHandler(to_root)
     try:

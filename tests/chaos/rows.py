@@ -20,8 +20,8 @@ RUN_S = 120.0
 
 CONNECT = b"idle_in_transaction_session_timeout"
 OPEN = b"opened_at = clock_timestamp(), alone = null"
-COMMIT = b"\0commit_verdict"
-"""It is prepared before it is first run. In the message that runs it, the name follows upon that of no portal."""
+COMMIT = b"images/sha256/"
+"""The key of an image, which a task sends with its commits only. Their text is sent once for each connection."""
 CLAIM = b"-- Claims one chunk of pending records"
 END = b"set ended_at = clock_timestamp(), tally"
 

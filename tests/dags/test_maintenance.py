@@ -72,7 +72,7 @@ def test_a_request_that_says_nothing_or_makes_no_sense_is_refused(world: World) 
     quarantined(world)
     everything = world.run(before=MAINTENANCE, tasks=["requeue"], dry_run=False)
     assert (everything.state, everything.tasks["requeue"]) == ("failed", ("failed", 1))
-    assert "say which quarantined records: by error_code, by window_start and window_end, or by record_ids" in everything.output
+    assert "choose the quarantined records by error_code, by window_start and window_end, or by record_ids" in everything.output
     assert world.statuses() == {"quarantined": 3}
 
 

@@ -10,7 +10,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from anomaly import errors
-from anomaly.models.answers import Answer, Answered, Archived, Turn, Verdict
+from anomaly.models.answers import Answer, ArchiveKeys, Ask, FoundAnswer, Verdict
 from anomaly.models.quota import Demand, Quota, Share
 from anomaly.models.records import Claim, Image
 from anomaly.models.runs import BatchId, Chunk, Holder, Run, Window
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from anomaly.metrics import Tally
-    from anomaly.models.answers import Earlier, Wanted
+    from anomaly.models.answers import AnswerLookup, EarlierAnswer
 
 BATCH = BatchId(uuid.UUID(int=7))
 RUN = Run(dag_id="d", run_id="r", window=Window())
@@ -58,9 +58,9 @@ class FakeStore:
     commits: Counter[int] = field(default_factory=Counter)
     heatmaps: dict[int, str | None] = field(default_factory=dict)
     alone: list[tuple[int, bool]] = field(default_factory=list)
-    earlier: dict[str, Earlier] = field(default_factory=dict)
+    earlier: dict[str, EarlierAnswer] = field(default_factory=dict)
     look_ups: list[list[str]] = field(default_factory=list)
-    turn: Callable[[str, int], Turn] = lambda _image, _before: Turn.OURS
+    turn: Callable[[str, int], Ask] = lambda _image, _before: Ask.OWNED
     """Called with the image and how often nobody had answered for it before."""
     asks: list[str] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
@@ -88,27 +88,27 @@ class FakeStore:
         self.opened.append(number)
         return self.chunks[number]
 
-    def find_answers(self, run: Run, *, config: str, image_sha256s: Sequence[str]) -> dict[str, Earlier]:  # noqa: ARG002
+    def find_answers(self, run: Run, *, config: str, image_sha256s: Sequence[str]) -> dict[str, EarlierAnswer]:  # noqa: ARG002
         self.look_ups.append(list(image_sha256s))
         self._fail("find_answers", len(self.look_ups))
         return {sha256: self.earlier[sha256] for sha256 in image_sha256s if sha256 in self.earlier}
 
-    def find_or_ask(self, run: Run, holder: Holder, *, config: str, wanted: Sequence[Wanted]) -> dict[str, Answered | Turn]:  # noqa: ARG002
+    def find_or_acquire_ask(self, run: Run, holder: Holder, *, config: str, wanted: Sequence[AnswerLookup]) -> dict[str, FoundAnswer | Ask]:  # noqa: ARG002
         found = self.find_answers(run, config=config, image_sha256s=[each.image_sha256 for each in wanted])
-        gone = {each.image_sha256 for each in wanted if each.gone_at}
-        answered = {sha256: Answered(earlier=earlier, at=ANSWERED_AT) for sha256, earlier in found.items() if sha256 not in gone}
+        gone = {each.image_sha256 for each in wanted if each.newer_than}
+        answered = {sha256: FoundAnswer(earlier=earlier, at=ANSWERED_AT) for sha256, earlier in found.items() if sha256 not in gone}
         return {each.image_sha256: answered.get(each.image_sha256) or self._turn(each.image_sha256) for each in wanted}
 
-    def _turn(self, image_sha256: str) -> Turn:
+    def _turn(self, image_sha256: str) -> Ask:
         before = self.asks.count(image_sha256)
         self.asks.append(image_sha256)
         return self.turn(image_sha256, before)
 
-    def drop_ask(self, run: Run, claim: Claim, *, config: str, image_sha256: str) -> None:  # noqa: ARG002
-        self._fail("drop_ask", claim.record_id)
+    def release_ask(self, run: Run, claim: Claim, *, config: str, image_sha256: str) -> None:  # noqa: ARG002
+        self._fail("release_ask", claim.record_id)
         self.dropped.append(image_sha256)
 
-    def commit(self, claim: Claim, answer: Answer, archived: Archived, **_: Any) -> None:
+    def commit(self, claim: Claim, answer: Answer, archived: ArchiveKeys, **_: Any) -> None:
         self.commits[claim.record_id] += 1
         self.heatmaps[claim.record_id] = archived.heatmap_key
         if error := self.commit_error(claim):

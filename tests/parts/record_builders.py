@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Self
 import psycopg
 from psycopg.rows import dict_row
 
-from anomaly.db.client import Database, checked_pool, connector
+from anomaly.db.client import Database
+from anomaly.db.pool import connector, open_pool
 from anomaly.db.record_store import RecordStore
-from anomaly.models.answers import Answer, Archived, Verdict
+from anomaly.models.answers import Answer, ArchiveKeys, Verdict
 from anomaly.models.runs import Holder, Run, Window
 from anomaly.settings import Settings
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from anomaly.models.runs import BatchId, Origin
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-ARCHIVED = Archived(image_key="images/ab.png", answer_key="answers/ab.json", heatmap_key="heatmaps/ab.png")
+ARCHIVED = ArchiveKeys(image_key="images/ab.png", answer_key="answers/ab.json", heatmap_key="heatmaps/ab.png")
 HOLDER = Holder(map_index=0, try_number=1)
 TABLES = {
     "records": "id",
@@ -75,7 +76,7 @@ class Bench:
         self.waits: list[float] = []
         self.on_wait: Callable[[], object] = lambda: None
         self.sql = psycopg.connect(dsn, autocommit=True, row_factory=dict_row)
-        self.pool = checked_pool(connector(dsn, self.settings), self.settings, clock=lambda: self.now_s)
+        self.pool = open_pool(connector(dsn, self.settings), self.settings, clock=lambda: self.now_s)
         self.database = Database(self.pool, statements=statements, sleep=self._wait, rng=Lowest())
         self.store = RecordStore(self.database, self.settings, rng=Lowest())
         self._threads = ThreadPoolExecutor()

@@ -1,8 +1,9 @@
-"""The records database: a checked pool, the statements in `include/sql`, and one gateway class for each group of them.
+"""The records database: a checked pool, the statements in `include/sql`, and one store class for each group of statements.
 
-Every SQL statement of the project runs through `client.Database`. May import `models`, `settings`, `backoff` and `errors`. psycopg,
-SQLAlchemy and yoyo are imported only here and in `anomaly.connections`.
+All SQL of the project runs through `client.Database`. May import `models`, `settings`, `backoff` and `errors`. psycopg, SQLAlchemy and
+yoyo are imported only here and in `anomaly.connections`.
 
-Public: `client` (Database, checked_pool), `record_store` (RecordStore), `quarantine` (Quarantine), `maintenance` (Upkeep),
-`stats` (Measured), `detector_quota` (Fleet), `schema` (migrate), `sql_check`.
+Public: `pool` (open_pool, connector), `client` (Database), `record_store` (RecordStore), `answer_store` (AnswerStore), `quarantine`
+(QuarantineStore), `maintenance` (MaintenanceStore), `stats` (StatsStore), `detector_quota` (DetectorQuotaStore), `statements` (Statements),
+`schema` (migrate, check_migrations), `sql_check` (check_statements), `errors` (translating).
 """

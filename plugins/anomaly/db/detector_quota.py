@@ -17,7 +17,7 @@ FILL = 0.98
 BURST_S = 1.0
 
 
-class Fleet:
+class DetectorQuotaStore:
     """One task among those that ask a detector. For one thread at a time.
 
     Args:
@@ -56,7 +56,7 @@ class Fleet:
             "tokens_back": demand.tokens_back,
             "hold_s": demand.hold_s,
         }
-        row = self._database.rows("share_detector", params, repeatable=False)[0]
+        row = self._database.fetch_all("share_detector", params, repeatable=False)[0]
         return Share(concurrency=row["concurrency"], requests=row["requests"], hold_s=row["hold_s"])
 
 

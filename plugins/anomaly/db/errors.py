@@ -36,10 +36,10 @@ def translating() -> Iterator[None]:
     try:
         yield
     except FOREIGN as exc:
-        raise translated(exc) from exc
+        raise translate(exc) from exc
 
 
-def translated(exc: Exception) -> AnomalyError:
+def translate(exc: Exception) -> AnomalyError:
     """Our word for an error of psycopg or of SQLAlchemy; the most specific first, and none is left out."""
     said = _first_line(exc)
     match exc:

@@ -27,7 +27,7 @@ DEAD_SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Swept:
+class SweepResult:
     """What was old enough to go, and what of it went."""
 
     found: int = 0
@@ -35,7 +35,7 @@ class Swept:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Named:
+class ReferencedKeys:
     """Keys that results name, all for one image and one configuration of a detector."""
 
     image_sha256: str
@@ -48,7 +48,7 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Due:
+class DueRecord:
     """What has waited for the longest."""
 
     record_id: int
@@ -57,7 +57,7 @@ class Due:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Server:
+class ServerInfo:
     """The database server."""
 
     version: str
@@ -66,7 +66,7 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
+class TableStats:
     """What Postgres has counted in one table; the counts are its estimates."""
 
     name: str
@@ -90,7 +90,7 @@ class Table:
         return ""
 
 
-class Upkeep:
+class MaintenanceStore:
     """Each method raises DatabaseUnavailable where there was no answer, and Misconfigured where the schema does not fit."""
 
     def __init__(self, database: Database, *, page: int = PAGE) -> None:
@@ -99,24 +99,24 @@ class Upkeep:
 
     # ── what is old
 
-    def delete_log_entries(self, *, days: int, dry_run: bool) -> Swept:
+    def delete_log_entries(self, *, days: int, dry_run: bool) -> SweepResult:
         """Delete log entries of more than so many days ago, or only count them; those that a claim or a report needs stay."""
         return self._sweep("delete_log_entries", {"after_id": 0}, days=days, dry_run=dry_run)
 
-    def delete_chunks(self, *, days: int, dry_run: bool) -> Swept:
+    def delete_chunks(self, *, days: int, dry_run: bool) -> SweepResult:
         """Delete the chunks of batches that ended more than so many days ago, or only count them."""
         return self._sweep("delete_chunks", {"after_batch": UUID(int=0), "after_chunk": -1}, days=days, dry_run=dry_run)
 
-    def delete_batches(self, *, days: int, dry_run: bool) -> Swept:
+    def delete_batches(self, *, days: int, dry_run: bool) -> SweepResult:
         """Delete the batches that ended more than so many days ago and of which nothing else is left, or only count them."""
         return self._sweep("delete_batches", {"after_batch": UUID(int=0)}, days=days, dry_run=dry_run)
 
-    def _sweep(self, statement: str, cursor: dict[str, Any], **params: Any) -> Swept:
+    def _sweep(self, statement: str, cursor: dict[str, Any], **params: Any) -> SweepResult:
         """Send a statement for page after page; it says itself where the next one begins, or that there is none."""
-        swept = Swept()
+        swept = SweepResult()
         for pages in itertools.count(1):
-            row = self._database.rows(statement, {**params, **cursor, "size": self._page})[0]
-            swept = Swept(found=swept.found + row["found"], deleted=swept.deleted + row["deleted"])
+            row = self._database.fetch_all(statement, {**params, **cursor, "size": self._page})[0]
+            swept = SweepResult(found=swept.found + row["found"], deleted=swept.deleted + row["deleted"])
             cursor = {name: row[name] for name in cursor}
             if None in cursor.values():
                 break
@@ -127,30 +127,32 @@ class Upkeep:
 
     # ── what results name
 
-    def unnamed(self, objects: Sequence[StoredObject], *, days: int | None) -> list[StoredObject]:
+    def unreferenced(self, objects: Sequence[StoredObject], *, days: int | None) -> list[StoredObject]:
         """Those of these objects that no result names; with *days*, no result of these days."""
         keys, sha256s = [each.key for each in objects], [each.image_sha256 for each in objects]
-        rows = self._database.rows("unnamed_keys", {"keys": keys, "image_sha256s": sha256s, "days": days}) if keys else []
+        rows = self._database.fetch_all("unreferenced_keys", {"keys": keys, "image_sha256s": sha256s, "days": days}) if keys else []
         found = {row["key"] for row in rows}
         return [each for each in objects if each.key in found]
 
-    def named(self, *, days: int | None) -> Iterator[Named]:
+    def referenced(self, *, days: int | None) -> Iterator[ReferencedKeys]:
         """The keys that results name, in the order of their images' SHA-256; only results of before now and, with *days*, of these."""
         before, after = self.server().now, ""
-        while rows := self._database.rows("named_keys", {"after_sha256": after, "before": before, "days": days, "size": self._page}):
-            yield from (Named(**row) for row in rows if row["config"] is not None)
+        while rows := self._database.fetch_all(
+            "referenced_keys", {"after_sha256": after, "before": before, "days": days, "size": self._page}
+        ):
+            yield from (ReferencedKeys(**row) for row in rows if row["config"] is not None)
             after = rows[-1]["image_sha256"]
 
     # ── how it does
 
-    def oldest_due(self) -> Due | None:
+    def oldest_due(self) -> DueRecord | None:
         """The record that was captured first of those that wait to be claimed."""
-        row = self._database.row("oldest_due", {})
-        return Due(**row) if row else None
+        row = self._database.fetch_one("oldest_due", {})
+        return DueRecord(**row) if row else None
 
-    def tables(self) -> list[Table]:
+    def tables(self) -> list[TableStats]:
         """Our tables, the largest first."""
-        return [Table(**row) for row in self._database.rows("table_health", {})]
+        return [TableStats(**row) for row in self._database.fetch_all("table_health", {})]
 
-    def server(self) -> Server:
-        return Server(**self._database.rows("about_server", {})[0])
+    def server(self) -> ServerInfo:
+        return ServerInfo(**self._database.fetch_all("server_info", {})[0])

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg.types.json import Jsonb
 
-from anomaly.models.answers import Answered, Earlier, Turn, regions_json
+from anomaly.models.answers import Ask, EarlierAnswer, FoundAnswer, regions_json
 from anomaly.models.records import Claim
-from anomaly.models.runs import BatchReport, Spread
+from anomaly.models.runs import BatchReport, TimingStats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from anomaly.models.answers import Answer, Archived, Wanted
+    from anomaly.models.answers import Answer, AnswerLookup, ArchiveKeys
     from anomaly.models.runs import BatchId, Holder, Run
 
 
@@ -56,31 +56,31 @@ def claim_of(row: dict[str, Any], batch_id: BatchId, number: int) -> Claim:
     )
 
 
-def earlier_of(row: dict[str, Any]) -> Earlier:
-    return Earlier(answer_key=row["answer_key"], heatmap_key=row["heatmap_key"])
+def earlier_of(row: dict[str, Any]) -> EarlierAnswer:
+    return EarlierAnswer(answer_key=row["answer_key"], heatmap_key=row["heatmap_key"])
 
 
-def wanted_params(wanted: Sequence[Wanted]) -> dict[str, Any]:
+def wanted_params(wanted: Sequence[AnswerLookup]) -> dict[str, Any]:
     return {
         "image_sha256s": [each.image_sha256 for each in wanted],
         "record_ids": [each.claim.record_id for each in wanted],
         "tokens": [each.claim.token for each in wanted],
         "chunk_numbers": [each.claim.chunk for each in wanted],
-        "gone_ats": [each.gone_at for each in wanted],
+        "newer_than": [each.newer_than for each in wanted],
     }
 
 
-def answered_of(row: dict[str, Any]) -> Answered:
-    return Answered(earlier=earlier_of(row), at=row["created_at"])
+def answered_of(row: dict[str, Any]) -> FoundAnswer:
+    return FoundAnswer(earlier=earlier_of(row), at=row["created_at"])
 
 
-def turn_of(row: dict[str, Any]) -> Turn:
+def turn_of(row: dict[str, Any]) -> Ask:
     if not row["ours"]:
-        return Turn.THEIRS
-    return Turn.TAKEN_OVER if row["taken_over"] else Turn.OURS
+        return Ask.ELSEWHERE
+    return Ask.TAKEN_OVER if row["taken_over"] else Ask.OWNED
 
 
-def verdict_params(answer: Answer, archived: Archived) -> dict[str, Any]:
+def verdict_params(answer: Answer, archived: ArchiveKeys) -> dict[str, Any]:
     verdict = answer.verdict
     return {
         "detector": verdict.detector,
@@ -104,7 +104,7 @@ def report_of(row: dict[str, Any]) -> BatchReport:
     return BatchReport(
         statuses=row["statuses"],
         events={(event, code): ends for event, code, ends in row["events"]},
-        timings={name: Spread(count=n, p50_ms=p50, p95_ms=p95, max_ms=most) for name, (n, p50, p95, most) in row["timings"].items()},
+        timings={name: TimingStats(count=n, p50_ms=p50, p95_ms=p95, max_ms=most) for name, (n, p50, p95, most) in row["timings"].items()},
         tallies={int(chunk): tally for chunk, tally in row["tallies"].items()},
         anomalies=row["anomalies"],
         reused=row["reused"],

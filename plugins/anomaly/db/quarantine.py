@@ -1,4 +1,4 @@
-"""The quarantined records: how many they are, and how a person gives them another life."""
+"""Counts and requeues quarantined records."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from anomaly.errors import Misconfigured
-from anomaly.models.runs import Choice
+from anomaly.models.runs import QuarantineFilter
 
 if TYPE_CHECKING:
     from anomaly.db.client import Database
@@ -14,51 +14,51 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 REQUEUE_SIZE = 1000
-"""Records that one statement requeues, so that none is long."""
+"""Most records that one statement requeues, which keeps transactions short."""
 
 
-class Quarantine:
-    """Each method raises DatabaseUnavailable where there was no answer, and Misconfigured where the schema does not fit."""
+class QuarantineStore:
+    """Every method raises DatabaseUnavailable without an answer, and Misconfigured if the schema does not fit."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def free(self, choice: Choice, *, actor: str, dry_run: bool) -> dict[str, int]:
-        """Requeue what is chosen now, or only count it; returns how many records are chosen, by the code of their last error.
+    def requeue(self, chosen: QuarantineFilter, *, actor: str, dry_run: bool) -> dict[str, int]:
+        """Requeue the chosen records, or only count them, and return how many are chosen, by the code of their last error.
 
         Raises:
-            Misconfigured: nothing is chosen, which only a dry run takes for everything.
+            Misconfigured: the filter is empty. Only a dry run may choose all records.
         """
-        if choice == Choice() and not dry_run:
-            raise Misconfigured("say which quarantined records: by error_code, by window_start and window_end, or by record_ids")
-        chosen = self.count(choice)
-        requeued = 0 if dry_run else self.requeue(choice, actor=actor, at_most=sum(chosen.values()))
-        log.info("records requeued count=%d actor=%s chosen=%s", requeued, actor, chosen)
-        return chosen
+        if chosen == QuarantineFilter() and not dry_run:
+            raise Misconfigured("choose the quarantined records by error_code, by window_start and window_end, or by record_ids")
+        counts = self.count(chosen)
+        requeued = 0 if dry_run else self.requeue_at_most(sum(counts.values()), chosen, actor=actor)
+        log.info("records requeued count=%d actor=%s chosen=%s", requeued, actor, counts)
+        return counts
 
-    def count(self, choice: Choice) -> dict[str, int]:
-        """The chosen records by the code of their last error."""
-        return {row["error_code"]: row["records"] for row in self._database.rows("quarantined", _params(choice))}
+    def count(self, chosen: QuarantineFilter) -> dict[str, int]:
+        """Return the number of chosen records by the code of their last error."""
+        return {row["error_code"]: row["records"] for row in self._database.fetch_all("count_quarantined", _params(chosen))}
 
-    def requeue(self, choice: Choice, *, actor: str, at_most: int) -> int:
-        """Make chosen records pending again, with no attempt counted; how many they were. The log says on whose word.
+    def requeue_at_most(self, limit: int, chosen: QuarantineFilter, *, actor: str) -> int:
+        """Make chosen records pending with no attempt counted, log who asked for it, and return how many there were.
 
-        One that is quarantined anew meanwhile may be chosen again, hence the bound.
+        A record that is quarantined again meanwhile may be chosen again, hence the limit.
         """
         requeued = 0
-        while size := min(REQUEUE_SIZE, at_most - requeued):
-            params = {**_params(choice), "size": size, "actor": actor}
-            records: int = self._database.rows("requeue_chosen", params)[0]["records"]
+        while size := min(REQUEUE_SIZE, limit - requeued):
+            params = {**_params(chosen), "size": size, "actor": actor}
+            records: int = self._database.fetch_all("requeue_chosen", params)[0]["records"]
             requeued += records
             if records < size:
                 break
         return requeued
 
 
-def _params(choice: Choice) -> dict[str, Any]:
+def _params(chosen: QuarantineFilter) -> dict[str, Any]:
     return {
-        "error_code": choice.error_code,
-        "window_start": choice.window.start,
-        "window_end": choice.window.end,
-        "record_ids": None if choice.record_ids is None else list(choice.record_ids),
+        "error_code": chosen.error_code,
+        "window_start": chosen.window.start,
+        "window_end": chosen.window.end,
+        "record_ids": None if chosen.record_ids is None else list(chosen.record_ids),
     }

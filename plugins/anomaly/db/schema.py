@@ -63,23 +63,23 @@ def _applied(backend: _OneTransaction) -> list[str]:
     return [migration.id for migration in todo]
 
 
-def check(connection: psycopg.Connection[Any]) -> None:
+def check_migrations(connection: psycopg.Connection[Any]) -> None:
     """Return where every migration is applied, those of a newer version included.
 
     Raises:
         Misconfigured: one is missing, or all of them are.
     """
-    missing = shipped() - applied(connection)
+    missing = known_migrations() - applied_migrations(connection)
     if missing:
         raise Misconfigured(f"the records database lacks {', '.join(sorted(missing))}: run bin/anomaly migrate")
 
 
-def shipped() -> set[str]:
+def known_migrations() -> set[str]:
     """The migrations that this version knows."""
     return {path.stem for path in MIGRATIONS.glob("*.sql")}
 
 
-def applied(connection: psycopg.Connection[Any]) -> set[str]:
+def applied_migrations(connection: psycopg.Connection[Any]) -> set[str]:
     """The migrations that the database has seen, whichever version brought them.
 
     Raises:

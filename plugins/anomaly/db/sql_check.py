@@ -42,9 +42,9 @@ class Contract:
 
 
 CONTRACTS = {
-    "about_server": Contract("", "version connections now"),
+    "server_info": Contract("", "version connections now"),
     "backlog": Contract("", "due later claimed quarantined oldest_due_age_s", ("limit",)),
-    "batch_chunks": Contract("batch_id", "chunk", ("ended_at is null",)),
+    "unopened_chunks": Contract("batch_id", "chunk", ("ended_at is null",)),
     "begin_batch": Contract("batch_id dag_id run_id", "began_at"),
     "claim_done": Contract(_CLAIM, "chunk", ("'done'", "'claimed'", "token + 1", "skip locked", "for update")),
     "claim_pending": Contract(_CLAIM, "chunk", ("'pending'", "'claimed'", "token + 1", "skip locked", "for update")),
@@ -57,20 +57,20 @@ CONTRACTS = {
     "delete_log_entries": Contract(
         f"{_SWEEP} after_id", "after_id found deleted", ("'claimed'", "began_at is not null", "ended_at is null")
     ),
-    "drop_ask": Contract("image_sha256 config scope record_id token", "record_id"),
-    "earlier_tasks": Contract("batch_id", "tasks"),
+    "release_ask": Contract("image_sha256 config scope record_id token", "record_id"),
+    "mapped_task_count": Contract("batch_id", "tasks"),
     "end_batch": Contract("batch_id", "batch_id"),
     "end_chunk": Contract(f"{_TRY} chunk tally", "chunk", ("ended_at is null", "not exists", "'claimed'")),
     "fail_record": Contract(f"{_END} permanent attempts_max", "status", ("'claimed'", "from held")),
     "find_answers": Contract("config image_sha256s fresh dag_id run_id", "image_sha256 answer_key heatmap_key"),
-    "find_or_ask": Contract(
-        f"{_TRY} config fresh dag_id run_id scope image_sha256s record_ids tokens chunk_numbers gone_ats",
+    "find_or_acquire_ask": Contract(
+        f"{_TRY} config fresh dag_id run_id scope image_sha256s record_ids tokens chunk_numbers newer_than",
         "image_sha256 answer_key heatmap_key created_at ours taken_over",
         ("'claimed'", "r.token = a.token", "opened_at is not null", "leased_until >", "on conflict", "skip locked"),
     ),
-    "how_it_ended": Contract("record_id token claimed_from", "status"),
+    "find_outcome": Contract("record_id token claimed_from", "status"),
     "mark_alone": Contract(f"{_TRY} chunk record_id", "chunk", ("ended_at is null",)),
-    "named_keys": Contract("after_sha256 before days size", "image_sha256 config image_key answer_key heatmap_key record_id"),
+    "referenced_keys": Contract("after_sha256 before days size", "image_sha256 config image_key answer_key heatmap_key record_id"),
     "oldest_due": Contract("", "since age_s record_id"),
     "open_chunk": Contract(
         f"{_TRY} chunk lease_s",
@@ -79,7 +79,7 @@ CONTRACTS = {
     ),
     "park_chunks": Contract(f"{_TRY} lease_s", "chunk", ("ended_at is null",)),
     "preview_run": Contract("window_start window_end selects", "pending quarantined done records_per_s"),
-    "quarantined": Contract(_CHOICE, "error_code records"),
+    "count_quarantined": Contract(_CHOICE, "error_code records"),
     "reap_expired_chunks": Contract("", "chunks records", ("'claimed'", "ended_at is null", "skip locked")),
     "release_batch": Contract("batch_id", "chunks records", ("'claimed'", "ended_at is null")),
     "release_chunks": Contract(_TRY, "chunks records", ("'claimed'", "ended_at is null")),
@@ -95,8 +95,8 @@ CONTRACTS = {
     "table_health": Contract("", "name live dead size_bytes vacuumed_at analysed_at"),
     "task_rate": Contract("", "records_per_s"),
     "unfinished_chunks": Contract("batch_id map_index", "chunk", ("ended_at is null",)),
-    "unnamed_keys": Contract("keys image_sha256s days", "key"),
-    "was_committed": Contract("record_id token", "token"),
+    "unreferenced_keys": Contract("keys image_sha256s days", "key"),
+    "find_commit": Contract("record_id token", "token"),
 }
 
 SAMPLES: dict[str, Any] = {
@@ -127,7 +127,7 @@ SAMPLES: dict[str, Any] = {
     "error_code": None,
     "expires_s": 1.0,
     "fresh": False,
-    "gone_ats": [None],
+    "newer_than": [None],
     "heatmap_key": None,
     "hold_s": 0.0,
     "holder": "",

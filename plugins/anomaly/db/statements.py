@@ -36,6 +36,6 @@ class Statements:
 
 
 @cache
-def shipped() -> Statements:
+def default_statements() -> Statements:
     """The statements that the project came with, or as their owner edited them."""
     return Statements()

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from anomaly.db.client import Database
 
 
-class Measured:
+class StatsStore:
     """Each method raises DatabaseUnavailable where there was no answer, and Misconfigured where the schema does not fit."""
 
     def __init__(self, database: Database) -> None:
@@ -18,9 +18,9 @@ class Measured:
 
     def records_per_s(self) -> float | None:
         """Of one mapped task, in the last run that had enough records to tell; None before there was one."""
-        rate: float | None = self._database.rows("task_rate", {})[0]["records_per_s"]
+        rate: float | None = self._database.fetch_all("task_rate", {})[0]["records_per_s"]
         return rate
 
     def backlog(self) -> Backlog:
         """What waits right now."""
-        return Backlog(**self._database.rows("backlog", {})[0])
+        return Backlog(**self._database.fetch_all("backlog", {})[0])

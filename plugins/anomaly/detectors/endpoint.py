@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import requests
 from urllib3 import Timeout
 
-from anomaly.backoff import used_up_s
+from anomaly.backoff import exhausted_for_s
 from anomaly.detectors import errors as error_map
 from anomaly.detectors.options import wrong
 from anomaly.errors import DetectorAnswerInvalid
@@ -78,7 +78,7 @@ class Endpoint:
                 raw = self._raw(response)
         except FAILURES as exc:
             raise error_map.from_exception(exc, where=self.where) from exc
-        return Reply(raw, latency_ms=(time.monotonic() - began) * 1000, pause_s=used_up_s(response.headers))
+        return Reply(raw, latency_ms=(time.monotonic() - began) * 1000, pause_s=exhausted_for_s(response.headers))
 
     def _raw(self, response: BaseHTTPResponse) -> bytes:
         if response.status // 100 == 2:  # noqa: PLR2004  # a success

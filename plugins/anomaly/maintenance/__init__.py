@@ -1,4 +1,4 @@
-"""Upkeep of database and bucket, and the check of an installation.
+"""MaintenanceStore of database and bucket, and the check of an installation.
 
 May import `connections` and everything below it.
 

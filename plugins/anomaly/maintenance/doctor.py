@@ -15,8 +15,8 @@ from PIL import Image as Pillow
 
 from anomaly import connections
 from anomaly.db import schema
-from anomaly.db.client import connector
 from anomaly.db.errors import translating
+from anomaly.db.pool import connector
 from anomaly.db.sql_check import check_statements
 from anomaly.db.statements import FOLDER, Statements
 from anomaly.errors import AnomalyError, Misconfigured
@@ -97,7 +97,7 @@ class Doctor:
         with translating(), connector(connections.records_dsn(), self._settings)() as connection:
             at = connection.info
             yield Finding(f"anomaly_db: {at.user} at {at.host}:{at.port}/{at.dbname}")
-            yield from _guarded("schema", lambda: _about_schema(schema.applied(connection)))
+            yield from _guarded("schema", lambda: _about_schema(schema.applied_migrations(connection)))
             yield from _guarded("SQL files", lambda: self._about_statements(check_statements(connection, Statements(self._folder))))
 
     def _about_statements(self, faults: Mapping[str, str]) -> Iterator[Finding]:
@@ -111,9 +111,9 @@ class Doctor:
             yield Finding("SQL files", f"{', '.join(names[:FILES_NAMED])}{further}: {fault}; {_cure(fault)}")
 
     def _about_pool(self) -> Iterator[Finding]:
-        with connections.upkeep(self._settings) as upkeep:
+        with connections.maintenance_store(self._settings) as store:
             began = self._now()
-            server = upkeep.server()
+            server = store.server()
             ended = self._now()
         each, tasks, given = self._settings.db_pool_max, connections.tasks_at_once(), server.connections
         if each * tasks > given:
@@ -194,7 +194,7 @@ def _guarded(what: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Find
 
 
 def _about_schema(applied: set[str]) -> Iterator[Finding]:
-    ours = schema.shipped()
+    ours = schema.known_migrations()
     if missing := ours - applied:
         yield Finding("schema", f"the records database lacks {', '.join(sorted(missing))}: run bin/anomaly migrate")
     else:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-    from anomaly.db.maintenance import Named
+    from anomaly.db.maintenance import ReferencedKeys
     from anomaly.models.objects import StoredObject
 
 log = logging.getLogger(__name__)
@@ -26,8 +26,8 @@ PROGRESS = 100
 class Rows(Protocol):
     """What is asked of the records database."""
 
-    def unnamed(self, objects: Sequence[StoredObject], *, days: int | None) -> list[StoredObject]: ...
-    def named(self, *, days: int | None) -> Iterator[Named]: ...
+    def unreferenced(self, objects: Sequence[StoredObject], *, days: int | None) -> list[StoredObject]: ...
+    def referenced(self, *, days: int | None) -> Iterator[ReferencedKeys]: ...
 
 
 class Bucket(Protocol):
@@ -67,7 +67,7 @@ class Missing:
     sample: list[str] = field(default_factory=list)
 
 
-def unnamed_objects(bucket: Bucket, rows: Rows, *, before: datetime, delete: bool) -> Orphans:
+def unreferenced_objects(bucket: Bucket, rows: Rows, *, before: datetime, delete: bool) -> Orphans:
     """Find the objects written *before* that time that no result names, and delete them if asked to."""
     all_told = Orphans()
     for folder in FOLDERS:
@@ -81,7 +81,7 @@ def unnamed_objects(bucket: Bucket, rows: Rows, *, before: datetime, delete: boo
 def _look_up(bucket: Bucket, rows: Rows, page: list[StoredObject], all_told: Orphans, *, before: datetime, delete: bool) -> None:
     ours = [each for each in page if each.image_sha256]
     settled = [each for each in ours if each.written_at < before]
-    orphans = rows.unnamed(settled, days=None)
+    orphans = rows.unreferenced(settled, days=None)
     keys = [each.key for each in orphans]
     all_told.objects += len(page)
     all_told.foreign += len(page) - len(ours)
@@ -102,7 +102,7 @@ def missing_objects(bucket: Bucket, rows: Rows, *, days: int | None) -> Missing:
     that is held.
     """
     all_told, shelves = Missing(), _Shelves(bucket)
-    for number, named in enumerate(rows.named(days=days), 1):
+    for number, named in enumerate(rows.referenced(days=days), 1):
         wanted = {
             "images/sha256": named.image_key,
             f"answers/{named.config}": named.answer_key,

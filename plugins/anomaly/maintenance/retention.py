@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-    from anomaly.db.maintenance import Swept
+    from anomaly.db.maintenance import SweepResult
     from anomaly.models.objects import StoredObject
 
 log = logging.getLogger(__name__)
@@ -21,10 +21,10 @@ FOLDERS = ("images", "answers", "heatmaps", "runs")
 class Rows(Protocol):
     """What retention asks of the records database."""
 
-    def delete_log_entries(self, *, days: int, dry_run: bool) -> Swept: ...
-    def delete_chunks(self, *, days: int, dry_run: bool) -> Swept: ...
-    def delete_batches(self, *, days: int, dry_run: bool) -> Swept: ...
-    def unnamed(self, objects: Sequence[StoredObject], *, days: int | None) -> list[StoredObject]: ...
+    def delete_log_entries(self, *, days: int, dry_run: bool) -> SweepResult: ...
+    def delete_chunks(self, *, days: int, dry_run: bool) -> SweepResult: ...
+    def delete_batches(self, *, days: int, dry_run: bool) -> SweepResult: ...
+    def unreferenced(self, objects: Sequence[StoredObject], *, days: int | None) -> list[StoredObject]: ...
 
 
 class Bucket(Protocol):
@@ -61,7 +61,7 @@ def _sweep_folder(bucket: Bucket, rows: Rows, folder: str, *, days: int, now: da
     found = size_bytes = deleted = 0
     for page in bucket.pages(folder):
         old = [each for each in page if each.written_at < now - timedelta(days=days)]
-        gone = rows.unnamed([each for each in old if each.image_sha256], days=days) + [each for each in old if each.of_a_run]
+        gone = rows.unreferenced([each for each in old if each.image_sha256], days=days) + [each for each in old if each.belongs_to_run]
         found, size_bytes = found + len(gone), size_bytes + sum(each.size_bytes for each in gone)
         if gone and not dry_run:
             bucket.delete([each.key for each in gone])

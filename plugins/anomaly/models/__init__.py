@@ -2,6 +2,6 @@
 
 All are frozen dataclasses without I/O. Modules of this package import `anomaly.errors` and one another, nothing else of the project.
 
-Public: `runs` (Run, Window, Holder, Chunk, BatchReport …), `records` (Claim, Image), `answers` (Verdict, Answer, Archived, Earlier …),
-`quota` (Quota, Demand, Share), `objects` (StoredObject).
+Public: `runs` (Run, Window, Holder, Chunk, BatchReport …), `records` (Claim, Image), `answers` (Verdict, Answer,
+EarlierAnswer, Ask …), `quota` (Quota, Demand, Share), `objects` (StoredObject).
 """

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Earlier:
+class EarlierAnswer:
     """Where the bucket keeps what a detector said about an image before."""
 
     answer_key: str
@@ -54,7 +54,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Archived:
+class ArchiveKeys:
     """Where the bucket keeps what belongs to a verdict."""
 
     image_key: str
@@ -67,26 +67,26 @@ def regions_json(verdict: Verdict) -> str:
     return json.dumps(verdict.regions)
 
 
-class Turn(Enum):
-    OURS = "ours"
+class Ask(Enum):
+    OWNED = "owned"
     TAKEN_OVER = "taken over"
-    """Ours as well; who had it before may have left an answer in the bucket."""
-    THEIRS = "theirs"
+    """Owned, after another record owned it. That record's task may have archived an answer."""
+    ELSEWHERE = "elsewhere"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class AnswerLookup:
     """An answer to the image of a record, and the turn where there is none."""
 
     claim: Claim
     image_sha256: str
-    gone_at: datetime | None = None
+    newer_than: datetime | None = None
     """When the answer was written that is no longer in the bucket; only a newer one will do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
+class FoundAnswer:
     """What was said about an image, and when it was written down."""
 
-    earlier: Earlier
+    earlier: EarlierAnswer
     at: datetime

@@ -32,6 +32,6 @@ class StoredObject:
         return found["sha256"] if found else None
 
     @property
-    def of_a_run(self) -> bool:
+    def belongs_to_run(self) -> bool:
         """Whether it is a run's folder or report."""
         return _OF_A_RUN.search(self.key) is not None

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from anomaly.models.answers import Earlier
+    from anomaly.models.answers import EarlierAnswer
     from anomaly.models.runs import BatchId, Origin
 
 FIRST_TOKEN = 2
@@ -29,7 +29,7 @@ class Claim:
     """How often a worker died while it may have worked this record."""
     image_sha256: str | None = None
     """Known when the image was seen before."""
-    earlier: Earlier | None = None
+    earlier: EarlierAnswer | None = None
     """What the run's detector said about that image."""
 
     @property

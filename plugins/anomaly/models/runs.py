@@ -105,7 +105,7 @@ class Freed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spread:
+class TimingStats:
     """How a timing was spread."""
 
     count: int
@@ -122,7 +122,7 @@ class BatchReport:
     """Records whose last claim was the batch's."""
     events: dict[tuple[str, str | None], int]
     """How claims ended, by event and error code."""
-    timings: dict[str, Spread]
+    timings: dict[str, TimingStats]
     tallies: dict[int, dict[str, Any]]
     """Of each ended chunk, as its task counted."""
     anomalies: int
@@ -141,7 +141,7 @@ class Preview:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class QuarantineFilter:
     """Some of the quarantined records: those for which all that is given holds."""
 
     error_code: str | None = None

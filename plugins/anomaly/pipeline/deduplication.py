@@ -10,7 +10,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from anomaly.models.answers import Turn
+from anomaly.models.answers import Ask
 from anomaly.pipeline.stages import Step
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Reuse:
         finding = loop.stage("look_up", workers=1)
         self._find = Step("look_up", finding, find, lambda group, _: self._found(group), self._not_found)
         self._find_one = Step("look_up", finding, lambda work: find([work]), lambda work, _: self._found([work]), self._failed_one)
-        self._drop = Step("drop_ask", finding, lambda ask: drop(*ask), lambda _ask, _result: None, _not_dropped)
+        self._drop = Step("release_ask", finding, lambda ask: drop(*ask), lambda _ask, _result: None, _not_dropped)
         self._read = Step("reuse", reading, read, self._was_read, lambda work, error: then.failed(self._read, work, error))
 
     def add(self, work: Work) -> None:
@@ -116,7 +116,7 @@ class Reuse:
                 continue
             other.answer, other.earlier = replace(work.answer, reused=True, latency_ms=0.0), work.earlier
             self._then.answered(other)
-        if left and work.turn in {Turn.OURS, Turn.TAKEN_OVER} and sha256 not in self._sharing:
+        if left and work.turn in {Ask.OWNED, Ask.TAKEN_OVER} and sha256 not in self._sharing:
             self._drop.stage.submit(self._drop, (work.claim, sha256))
 
     def _found(self, group: list[Work]) -> None:
@@ -124,9 +124,9 @@ class Reuse:
             if not self._then.goes_on(work):
                 continue
             match work.turn:
-                case Turn.OURS:
+                case Ask.OWNED:
                     self._then.unanswered(work)
-                case Turn.THEIRS:
+                case Ask.ELSEWHERE:
                     self._wait(work)
                 case _:
                     self._read.stage.submit(self._read, work)

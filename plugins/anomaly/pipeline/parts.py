@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from anomaly.models.answers import Answer, Answered, Archived, Earlier, Turn, Verdict, Wanted
+    from anomaly.models.answers import Answer, AnswerLookup, ArchiveKeys, Ask, EarlierAnswer, FoundAnswer, Verdict
     from anomaly.models.records import Claim, Image
     from anomaly.models.runs import Holder, Run
 
@@ -42,15 +42,17 @@ class Archive(Protocol):
 class Results(Protocol):
     """What is known of earlier results, whose turn it is to ask for a new one, and how that is added."""
 
-    def find_answers(self, run: Run, *, config: str, image_sha256s: Sequence[str]) -> dict[str, Earlier]: ...
-    def find_or_ask(self, run: Run, holder: Holder, *, config: str, wanted: Sequence[Wanted]) -> dict[str, Answered | Turn]: ...
-    def drop_ask(self, run: Run, claim: Claim, *, config: str, image_sha256: str) -> None: ...
+    def find_answers(self, run: Run, *, config: str, image_sha256s: Sequence[str]) -> dict[str, EarlierAnswer]: ...
+    def find_or_acquire_ask(
+        self, run: Run, holder: Holder, *, config: str, wanted: Sequence[AnswerLookup]
+    ) -> dict[str, FoundAnswer | Ask]: ...
+    def release_ask(self, run: Run, claim: Claim, *, config: str, image_sha256: str) -> None: ...
 
     def commit(
         self,
         claim: Claim,
         answer: Answer,
-        archived: Archived,
+        archived: ArchiveKeys,
         *,
         config: str,
         image_sha256: str,

@@ -11,13 +11,13 @@ from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, TypeVar
 
 from anomaly.errors import AnomalyError, DatabaseUnavailable, Retryable
-from anomaly.models.answers import Answer, Answered, Archived, Turn, Wanted
+from anomaly.models.answers import Answer, AnswerLookup, ArchiveKeys, Ask, FoundAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-    from anomaly.models.answers import Earlier
+    from anomaly.models.answers import EarlierAnswer
     from anomaly.models.records import Claim, Image
     from anomaly.models.runs import Holder, Run
     from anomaly.pipeline.parts import Archive, Detector, ImageSource, Results
@@ -34,13 +34,13 @@ class Work:
     claim: Claim
     image: Image | None = None
     answer: Answer | None = None
-    earlier: Earlier | None = None
+    earlier: EarlierAnswer | None = None
     """An answer to the same image that was found in the database."""
     earlier_at: datetime | None = None
     """When it was written down."""
-    gone_at: datetime | None = None
+    newer_than: datetime | None = None
     """The same of one that was not in the bucket any more."""
-    turn: Turn | None = None
+    turn: Ask | None = None
     """Whose turn it is to ask; None while nobody has said so, and where there is an answer."""
     image_key: str | None = None
     answer_key: str | None = None
@@ -125,32 +125,32 @@ class Steps:
 
     def look_up(self, group: list[Work]) -> None:
         """Find out which of these images the detector has answered for, and whose turn it is to ask about the others, by one statement."""
-        wanted = [Wanted(claim=work.claim, image_sha256=_there(work.image).sha256, gone_at=work.gone_at) for work in group]
-        found = self._store.find_or_ask(self._run, self._holder, config=self._detector.config, wanted=wanted)
+        wanted = [AnswerLookup(claim=work.claim, image_sha256=_there(work.image).sha256, newer_than=work.newer_than) for work in group]
+        found = self._store.find_or_acquire_ask(self._run, self._holder, config=self._detector.config, wanted=wanted)
         for work in group:
             match found[_there(work.image).sha256]:
-                case Answered(earlier=earlier, at=at):
+                case FoundAnswer(earlier=earlier, at=at):
                     work.earlier, work.earlier_at, work.turn = earlier, at, None
                 case turn:
                     work.turn = turn
 
-    def drop_ask(self, claim: Claim, image_sha256: str) -> None:
+    def release_ask(self, claim: Claim, image_sha256: str) -> None:
         """Let another record ask about the image, whichever task works it."""
-        self._store.drop_ask(self._run, claim, config=self._detector.config, image_sha256=image_sha256)
+        self._store.release_ask(self._run, claim, config=self._detector.config, image_sha256=image_sha256)
 
     def reuse(self, work: Work) -> None:
         """Take the earlier answer that was found, unless it is gone from the bucket or cannot be read any more.
 
         Where the turn was taken over, the one who had it may have archived an answer and died before it could commit.
         """
-        if work.turn is Turn.TAKEN_OVER:
+        if work.turn is Ask.TAKEN_OVER:
             self._look_for_answer(work, _there(work.image))
         if work.earlier is None:
             return
         with work.timed("look_up"):
             self._take(work, self._archive.read_answer(work.earlier.answer_key))
         if work.answer is None:
-            work.earlier, work.gone_at = None, work.earlier_at
+            work.earlier, work.newer_than = None, work.earlier_at
 
     def _look_for_answer(self, work: Work, image: Image) -> None:
         """Take the answer that someone may have written down before it could be committed."""
@@ -213,7 +213,7 @@ class Steps:
 
     def _commit(self, work: Work) -> None:
         image, answer = _there(work.image), _there(work.answer)
-        archived = Archived(image_key=_there(work.image_key), answer_key=_there(work.answer_key), heatmap_key=work.heatmap_key)
+        archived = ArchiveKeys(image_key=_there(work.image_key), answer_key=_there(work.answer_key), heatmap_key=work.heatmap_key)
         began = time.monotonic()
         self._store.commit(
             work.claim,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from anomaly.db.stats import Measured
+    from anomaly.db.stats import StatsStore
     from anomaly.metrics import Metrics
     from anomaly.models.runs import BatchId, BatchReport, Freed, Origin, Preview, Run, Window
     from anomaly.settings import Settings
@@ -35,8 +35,8 @@ class RunStore(Protocol):
     def begin_batch(self, run: Run) -> datetime: ...
     def requeue(self, run: Run, *, began_at: datetime, actor: str) -> int: ...
     def reap_expired_chunks(self) -> int: ...
-    def batch_chunks(self, batch_id: BatchId) -> list[int]: ...
-    def earlier_tasks(self, batch_id: BatchId) -> int: ...
+    def unopened_chunks(self, batch_id: BatchId) -> list[int]: ...
+    def mapped_task_count(self, batch_id: BatchId) -> int: ...
     def claim_chunk(
         self, run: Run, *, began_at: datetime, size: int, origin: Origin, map_index: int | None, try_number: int, lease_s: float
     ) -> int | None: ...
@@ -88,7 +88,7 @@ def claim(
         return []
     if run.select == "failed":
         log.info("records requeued count=%d", store.requeue(run, began_at=began_at, actor=run.requested_by))
-    numbers = store.batch_chunks(run.batch_id)
+    numbers = store.unopened_chunks(run.batch_id)
     most = run.batch_size if run.max_records is None else min(run.batch_size, run.max_records)
     first_batch = dataclasses.replace(run, max_records=most)
     store.reap_expired_chunks()
@@ -105,7 +105,7 @@ def claim(
     log.info("batch claimed batch=%s chunks=%d", run.batch_id, len(numbers))
     # Once a cleared run has mapped over fewer chunks than before, Airflow never again starts the tasks that it removed by that. So the
     # list does not shrink: who gets a chunk that is not theirs goes on to the drain.
-    numbers += [0] * (store.earlier_tasks(run.batch_id) - len(numbers))
+    numbers += [0] * (store.mapped_task_count(run.batch_id) - len(numbers))
     return [Chunk(batch_id=run.batch_id, number=number, began_at=began_at, size=run.chunk_size) for number in numbers]
 
 
@@ -183,8 +183,8 @@ def judge(run: Run, body: dict[str, Any], *, failed_tasks: Sequence[str]) -> Non
         raise FailureRateExceeded(f"{failed} of {worked} records failed, more than max_failure_rate={run.max_failure_rate:g} allows")
 
 
-def tell_backlog(measured: Measured, metrics: Metrics) -> None:
-    optional("no metrics of the backlog", lambda: metrics.backlog(measured.backlog()))
+def report_backlog(store: StatsStore, metrics: Metrics) -> None:
+    optional("no metrics of the backlog", lambda: metrics.backlog(store.backlog()))
 
 
 def optional(warning: str, action: Callable[[], object]) -> None:

@@ -137,7 +137,7 @@ class Pipeline:
         self._commit = self._step("commit", committing, steps.commit, self._committed)
         self._reuse = Reuse(
             find=self._metrics.timed("look_up")(steps.look_up),
-            drop=steps.drop_ask,
+            drop=steps.release_ask,
             read=steps.reuse,
             reading=archiving,
             then=self,

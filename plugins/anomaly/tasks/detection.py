@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import get_current_context
 
 from anomaly import connections, logs
-from anomaly.db.detector_quota import Fleet
+from anomaly.db.detector_quota import DetectorQuotaStore
 from anomaly.db.record_store import RecordStore
-from anomaly.db.stats import Measured
+from anomaly.db.stats import StatsStore
 from anomaly.errors import Misconfigured
-from anomaly.models.runs import Choice, Chunk, Holder, Run, Window
+from anomaly.models.runs import Chunk, Holder, QuarantineFilter, Run, Window
 from anomaly.pipeline import runs
 from anomaly.pipeline.feed import Feed
 from anomaly.pipeline.lease import Keeper
@@ -25,7 +25,7 @@ from anomaly.pipeline.record import Steps
 from anomaly.pipeline.worker import Pipeline
 from anomaly.settings import Settings
 from anomaly.tasks.cores import on_one_core
-from anomaly.tasks.signals import told
+from anomaly.tasks.signals import handle_termination
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +54,7 @@ def claim() -> list[dict[str, Any]]:
         claimed = runs.claim(
             run, store=store, archive=archive, queue_lease_s=settings.queue_lease_s, chunks_max=_max_map_length(), metrics=metrics
         )
-        runs.tell_backlog(Measured(database), metrics)
+        runs.report_backlog(StatsStore(database), metrics)
     return [chunk.to_xcom() for chunk in claimed]
 
 
@@ -72,7 +72,7 @@ def process(description: dict[str, Any]) -> None:
     blamed = set(memory.get(BLAMED, []))
     context["chunk_number"] = chunk.number  # type: ignore[typeddict-unknown-key]  # for map_index_template
     with (
-        told() as signals,
+        handle_termination() as termination,
         # The tasks of a run go to one core after the other, and those of different runs do not all begin with the same.
         on_one_core(run.batch_id.int + holder.map_index if settings.one_core else None),
         connections.database(settings, metrics) as database,
@@ -96,7 +96,7 @@ def process(description: dict[str, Any]) -> None:
             feed=Feed(run=run, holder=holder, first=chunk, store=store, lease_s=settings.lease_s, learn=steps.learn, metrics=metrics),
             steps=steps,
             store=store,
-            fleet=_fleet(run, holder, database, conn_id, detector.quota),
+            fleet=_quota_store(run, holder, database, conn_id, detector.quota),
             blamed=blamed,
             keeper=functools.partial(_keeper, run, holder, store, settings),
             worked=metrics.worked,
@@ -104,7 +104,7 @@ def process(description: dict[str, Any]) -> None:
             settings=settings,
             rng=Random(f"{run.batch_id}/{holder.map_index}/{holder.try_number}"),  # noqa: S311  # spreads waits, and mapped siblings
         )
-        signals.interrupt(pipeline.interrupt)
+        termination.subscribe(pipeline.interrupt)
         try:
             pipeline.drain()
         finally:
@@ -123,7 +123,7 @@ def report(results: Asset) -> None:
     with connections.database(settings, metrics) as database:
         run, store = _sized(run, context, database, settings), RecordStore(database, settings)
         body = runs.report(run, store=store, archive=connections.bucket(settings, metrics), price=price)
-        runs.tell_backlog(Measured(database), metrics)
+        runs.report_backlog(StatsStore(database), metrics)
     extra: dict[str, Any] = {name: body[name] for name in ("run_id", "statuses", "events", "anomalies") if name in body}
     runs.optional("no event on the results asset", lambda: _emit_event(context, results, extra))
     runs.judge(run, body, failed_tasks=failed)
@@ -134,12 +134,12 @@ def requeue() -> dict[str, int]:
     settings, context = _begin()
     params = context["params"]
     record_ids = params["record_ids"]
-    choice = Choice(
+    choice = QuarantineFilter(
         error_code=params["error_code"] or None, window=_asked_window(params), record_ids=None if record_ids is None else tuple(record_ids)
     )
     runs.check(choice.window)
-    with connections.quarantine(settings) as quarantine:
-        return quarantine.free(choice, actor=_actor(context), dry_run=params["dry_run"])
+    with connections.quarantine_store(settings) as quarantine:
+        return quarantine.requeue(choice, actor=_actor(context), dry_run=params["dry_run"])
 
 
 def _price(conn_id: str, settings: Settings) -> float | None:
@@ -186,7 +186,7 @@ def run_of(context: Context) -> Run:
 
 def _sized(run: Run, context: Context, database: Database, settings: Settings) -> Run:
     params = context["params"]
-    rate = Measured(database).records_per_s() if params["chunk_size"] is None else None
+    rate = StatsStore(database).records_per_s() if params["chunk_size"] is None else None
     return runs.sized(run, chunk_size=params["chunk_size"], batch_size=params["batch_size"], records_per_s=rate, settings=settings)
 
 
@@ -234,8 +234,8 @@ def _max_map_length() -> int:
     return conf.getint("core", "max_map_length")
 
 
-def _fleet(run: Run, holder: Holder, database: Database, conn_id: str, quota: Quota) -> Fleet:
-    return Fleet(database, detector=conn_id, holder=f"{run.batch_id}/{holder.map_index}/{holder.try_number}", quota=quota)
+def _quota_store(run: Run, holder: Holder, database: Database, conn_id: str, quota: Quota) -> DetectorQuotaStore:
+    return DetectorQuotaStore(database, detector=conn_id, holder=f"{run.batch_id}/{holder.map_index}/{holder.try_number}", quota=quota)
 
 
 def _keeper(run: Run, holder: Holder, store: RecordStore, settings: Settings, on_lost: Callable[[int], None]) -> Keeper:

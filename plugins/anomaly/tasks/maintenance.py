@@ -12,8 +12,8 @@ from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowSkipException
 
 from anomaly import connections, logs
-from anomaly.db.maintenance import Upkeep
-from anomaly.db.stats import Measured
+from anomaly.db.maintenance import MaintenanceStore
+from anomaly.db.stats import StatsStore
 from anomaly.errors import RunStopped
 from anomaly.maintenance import orphans, retention
 from anomaly.maintenance.doctor import Doctor
@@ -47,12 +47,10 @@ def sweep() -> dict[str, Any]:
     """Delete what is older than the settings say, or only count it."""
     settings, context = _begin()
     dry_run = dry_run_of(context)
-    with connections.upkeep(settings) as upkeep:
-        rows = retention.sweep_rows(upkeep, days=settings.retention_log_days, dry_run=dry_run)
-        now = upkeep.server().now
-        bucket = retention.sweep_bucket(
-            connections.bucket(settings), upkeep, days=settings.retention_archive_days, now=now, dry_run=dry_run
-        )
+    with connections.maintenance_store(settings) as store:
+        rows = retention.sweep_rows(store, days=settings.retention_log_days, dry_run=dry_run)
+        now = store.server().now
+        bucket = retention.sweep_bucket(connections.bucket(settings), store, days=settings.retention_archive_days, now=now, dry_run=dry_run)
     return _told("retention", {"dry_run": dry_run, "database": rows, "bucket": bucket})
 
 
@@ -63,10 +61,10 @@ def compare() -> dict[str, Any]:
     delete = params["delete_orphans"] and not params["dry_run"]
     # A day of grace: what retention has just deleted may be a little younger than what it finds too old now.
     needed_days = max(1, settings.retention_archive_days - 1) if settings.retention_archive_days else None
-    with connections.upkeep(settings) as upkeep:
-        before = upkeep.server().now - timedelta(hours=params["orphan_age_h"])
-        unnamed = orphans.unnamed_objects(archive, upkeep, before=before, delete=delete)
-        missing = orphans.missing_objects(archive, upkeep, days=needed_days)
+    with connections.maintenance_store(settings) as store:
+        before = store.server().now - timedelta(hours=params["orphan_age_h"])
+        unnamed = orphans.unreferenced_objects(archive, store, before=before, delete=delete)
+        missing = orphans.missing_objects(archive, store, days=needed_days)
     return _told("orphans", {"delete": delete, "unnamed": dataclasses.asdict(unnamed), "missing": dataclasses.asdict(missing)})
 
 
@@ -78,8 +76,8 @@ def alert() -> dict[str, Any]:
     """
     settings, context = _begin()
     with connections.database(settings) as database:
-        due = Upkeep(database).oldest_due()
-        runs.tell_backlog(Measured(database), connections.metrics(context))
+        due = MaintenanceStore(database).oldest_due()
+        runs.report_backlog(StatsStore(database), connections.metrics(context))
     limit_s = settings.alert_due_age_s
     late = bool(due and limit_s and due.age_s > limit_s)
     told = _told("alert", {"late": late, "limit_s": limit_s, "oldest_s": round(due.age_s) if due else None})
@@ -94,8 +92,8 @@ def alert() -> dict[str, Any]:
 def vacuum_hints() -> list[dict[str, Any]]:
     """Say of each table how large it is, what of it is dead, and what to run where that matters; nothing is changed."""
     settings, _ = _begin()
-    with connections.upkeep(settings) as upkeep:
-        tables = upkeep.tables()
+    with connections.maintenance_store(settings) as store:
+        tables = store.tables()
     for table in tables:
         log.log(logging.WARNING if table.hint else logging.INFO, "table %s: %s", table.name, table.hint or "well kept")
     at = {table.name: {"vacuumed_at": str(table.vacuumed_at), "analysed_at": str(table.analysed_at)} for table in tables}

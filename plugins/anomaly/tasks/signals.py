@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT reach the work of a task; Airflow's own handler would return and let it run on until SIGKILL."""
+"""Interrupts a task's work on SIGTERM and SIGINT. Airflow's own handler would return and let it run until SIGKILL."""
 
 from __future__ import annotations
 
@@ -11,43 +11,45 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-class Signals:
-    """Remembers that it came, for work that has not begun yet."""
+class Termination:
+    """Calls a subscriber when the task is asked to stop, also if that was before it subscribed."""
 
     def __init__(self) -> None:
-        self._came = False
-        self._interrupt: Callable[[], None] = lambda: None
+        self._requested = False
+        self._callback: Callable[[], None] = lambda: None
 
-    def come(self) -> None:
-        self._came = True
-        self._interrupt()
+    def notify(self) -> None:
+        self._requested = True
+        self._callback()
 
-    def interrupt(self, work: Callable[[], None]) -> None:
-        """From here on a signal interrupts this; at once if it has come."""
-        self._interrupt = work
-        if self._came:
-            work()
+    def subscribe(self, callback: Callable[[], None]) -> None:
+        self._callback = callback
+        if self._requested:
+            callback()
 
 
 @contextlib.contextmanager
-def told() -> Iterator[Signals]:
-    """Within it, SIGTERM and SIGINT interrupt the work that is named; the former handler of SIGTERM is called, too."""
-    signals = Signals()
+def handle_termination() -> Iterator[Termination]:
+    """Notify the subscriber of SIGTERM and SIGINT inside the block. The previous handler of SIGTERM is called as well.
+
+    Outside the main thread, where Python handles no signals, it does nothing.
+    """
+    termination = Termination()
     if threading.current_thread() is not threading.main_thread():
-        yield signals
+        yield termination
         return
-    former = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def handle(number: int, frame: Any) -> None:
-        signals.come()
-        before = former[signal.Signals(number)]
-        if number == signal.SIGTERM and callable(before):
-            before(number, frame)
+        termination.notify()
+        handler = previous[signal.Signals(number)]
+        if number == signal.SIGTERM and callable(handler):
+            handler(number, frame)
 
-    for number in former:
+    for number in previous:
         signal.signal(number, handle)
     try:
-        yield signals
+        yield termination
     finally:
-        for number, before in former.items():
-            signal.signal(number, before)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

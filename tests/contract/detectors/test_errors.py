@@ -8,7 +8,7 @@ import requests
 import urllib3.exceptions
 from requests.structures import CaseInsensitiveDict
 
-from anomaly.backoff import used_up_s
+from anomaly.backoff import exhausted_for_s
 from anomaly.detectors.errors import from_exception, from_response
 from anomaly.errors import (
     AnomalyError,
@@ -167,4 +167,4 @@ def test_every_exception_of_urllib3_is_a_failure_but_for_a_wrong_address(kind: t
 )
 def test_an_answer_says_for_how_long_nothing_remains(headers: dict[str, str], pause_s: float) -> None:
     named = CaseInsensitiveDict({name.replace("_", "-"): value for name, value in headers.items()})
-    assert used_up_s(named) == pause_s
+    assert exhausted_for_s(named) == pause_s

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anomaly.db.statements import shipped
-from anomaly.models.answers import Archived, Earlier
+from anomaly.db.statements import default_statements
+from anomaly.models.answers import ArchiveKeys, EarlierAnswer
 from tests.parts.record_builders import HOLDER, START, Bench, an_answer
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def committed(bench: Bench, claim: Claim, *, said: int, config: str = "c", image
     bench.store.commit(
         claim,
         an_answer(),
-        Archived(image_key="images/1", answer_key=f"answers/{said}", heatmap_key=f"heatmaps/{said}"),
+        ArchiveKeys(image_key="images/1", answer_key=f"answers/{said}", heatmap_key=f"heatmaps/{said}"),
         config=config,
         image_sha256=image,
         run=run or bench.run(),
@@ -39,8 +39,8 @@ def committed(bench: Bench, claim: Claim, *, said: int, config: str = "c", image
     )
 
 
-def earlier(said: int) -> Earlier:
-    return Earlier(answer_key=f"answers/{said}", heatmap_key=f"heatmaps/{said}")
+def earlier(said: int) -> EarlierAnswer:
+    return EarlierAnswer(answer_key=f"answers/{said}", heatmap_key=f"heatmaps/{said}")
 
 
 def test_the_newest_answer_of_a_configuration_to_each_image_is_found_whichever_record_it_was_for(bench: Bench) -> None:
@@ -133,7 +133,7 @@ def test_a_look_up_reads_the_index_that_was_made_for_it_on_a_table_that_nobody_a
            select i, 2, 'd@1', 'c', 0, false, md5(i::text), 'k', 'k', 0, 'dag', 'run', 0, 1 from generate_series(1, 20000) as i"""
     )
     params = {"config": "c", "image_sha256s": ["a", "b"], "fresh": False, "dag_id": "dag", "run_id": "run"}
-    [row] = bench.rows(f"explain (format json) {shipped().text('find_answers')}", **params)
+    [row] = bench.rows(f"explain (format json) {default_statements().text('find_answers')}", **params)
     plan = json.dumps(row["QUERY PLAN"])
     assert '"Index Name": "ai_results_answers"' in plan
     assert "Seq Scan" not in plan

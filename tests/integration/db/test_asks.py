@@ -11,9 +11,9 @@ import psycopg
 import pytest
 
 from anomaly.db.sql_check import SAMPLES
-from anomaly.db.statements import shipped
+from anomaly.db.statements import default_statements
 from anomaly.errors import DatabaseUnavailable, DetectorFailed, Misconfigured, Throttled
-from anomaly.models.answers import Answered, Archived, Earlier, Turn, Wanted
+from anomaly.models.answers import AnswerLookup, ArchiveKeys, Ask, EarlierAnswer, FoundAnswer
 from anomaly.models.runs import Holder
 from tests.parts.record_builders import GATE, Bench, an_answer
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from anomaly.models.records import Claim
     from anomaly.models.runs import Run
 
-EARLIER = Earlier(answer_key="answers/1", heatmap_key="heatmaps/1")
-ARCHIVED = Archived(image_key="images/1", answer_key="answers/1", heatmap_key="heatmaps/1")
-OURS, TAKEN_OVER, THEIRS = Turn.OURS, Turn.TAKEN_OVER, Turn.THEIRS
+EARLIER = EarlierAnswer(answer_key="answers/1", heatmap_key="heatmaps/1")
+ARCHIVED = ArchiveKeys(image_key="images/1", answer_key="answers/1", heatmap_key="heatmaps/1")
+OWNED, TAKEN_OVER, ELSEWHERE = Ask.OWNED, Ask.TAKEN_OVER, Ask.ELSEWHERE
 FAILED = DetectorFailed("503")
 
 
@@ -46,9 +46,9 @@ class Task:
 
     def looks(self, *images: str, by: int = 0, config: str = "c", run: Run | None = None, **fields: Any) -> dict[str, Any]:
         """What one of its records is told about images; what was said by an answer, without when."""
-        wanted = [Wanted(claim=self.claims[by], image_sha256=image, **fields) for image in images]
-        found = self.bench.store.find_or_ask(run or self.run, self.holder, config=config, wanted=wanted)
-        return {image: each.earlier if isinstance(each, Answered) else each for image, each in found.items()}
+        wanted = [AnswerLookup(claim=self.claims[by], image_sha256=image, **fields) for image in images]
+        found = self.bench.store.find_or_acquire_ask(run or self.run, self.holder, config=config, wanted=wanted)
+        return {image: each.earlier if isinstance(each, FoundAnswer) else each for image, each in found.items()}
 
     def look(self, **how: Any) -> Any:
         """What it is told about the image i."""
@@ -62,7 +62,7 @@ class Task:
         self.bench.store.defer(self.claims[by], error=FAILED, timings={})
 
     def drop(self, image: str = "i") -> None:
-        self.bench.store.drop_ask(self.run, self.claims[0], config="c", image_sha256=image)
+        self.bench.store.release_ask(self.run, self.claims[0], config="c", image_sha256=image)
 
     def next_try(self) -> Task:
         holder = Holder(map_index=self.holder.map_index, try_number=self.holder.try_number + 1)
@@ -94,45 +94,45 @@ def grow_old(bench: Bench, **by: float) -> None:
 @pytest.mark.parametrize("other", ["run", "another run"])
 def test_one_record_asks_and_those_of_other_tasks_wait_for_its_answer(bench: Bench, other: str) -> None:
     here, there = a_task(bench, 0), a_task(bench, 1, of=other)
-    assert here.look() is OURS
-    assert there.look() is THEIRS
+    assert here.look() is OWNED
+    assert there.look() is ELSEWHERE
     here.commit()
     assert there.look() == EARLIER
 
 
 def test_a_turn_that_is_ours_stays_so_and_another_record_of_the_same_try_may_have_it(bench: Bench) -> None:
     here = a_task(bench, 0, records=2)
-    assert [here.look(by=number) for number in (0, 0, 1)] == [OURS, OURS, OURS]
+    assert [here.look(by=number) for number in (0, 0, 1)] == [OWNED, OWNED, OWNED]
     assert asks(bench) == [("i", here.claims[1].record_id)]
 
 
 def test_other_images_and_other_configurations_are_asked_about_apart(bench: Bench) -> None:
     here, there = a_task(bench, 0), a_task(bench, 1)
-    assert here.looks("i", "j") == {"i": OURS, "j": OURS}
-    assert there.looks("j", "k") == {"j": THEIRS, "k": OURS}
-    assert there.look(config="another") is OURS
+    assert here.looks("i", "j") == {"i": OWNED, "j": OWNED}
+    assert there.looks("j", "k") == {"j": ELSEWHERE, "k": OWNED}
+    assert there.look(config="another") is OWNED
 
 
 def test_a_fresh_run_asks_for_itself_alone(bench: Bench) -> None:
     here, there = a_task(bench, 0), a_task(bench, 0, of="another run")
     fresh_here, fresh_there = bench.run(fresh=True), bench.run("another run", fresh=True)
-    assert [there.look(), there.look(run=fresh_there)] == [OURS] * 2
-    assert [here.look(), here.look(run=fresh_here)] == [THEIRS, OURS]
-    assert a_task(bench, 1).look(run=fresh_here) is THEIRS
+    assert [there.look(), there.look(run=fresh_there)] == [OWNED] * 2
+    assert [here.look(), here.look(run=fresh_here)] == [ELSEWHERE, OWNED]
+    assert a_task(bench, 1).look(run=fresh_here) is ELSEWHERE
     there.commit()
-    assert [here.look(), here.look(run=fresh_here)] == [EARLIER, OURS], "an answer of another run is none to a fresh one"
+    assert [here.look(), here.look(run=fresh_here)] == [EARLIER, OWNED], "an answer of another run is none to a fresh one"
     assert there.look(run=fresh_there) == EARLIER
 
 
 def test_an_answer_that_is_gone_from_the_bucket_is_asked_for_by_one_and_only_a_newer_one_will_do(bench: Bench) -> None:
     here, there = a_task(bench, 0, records=2), a_task(bench, 1)
     here.commit()
-    gone_at = bench.rows("select created_at from anomaly.ai_results")[0]["created_at"]
-    assert here.look(by=1, gone_at=gone_at) is OURS
-    assert there.look(gone_at=gone_at) is THEIRS
+    newer_than = bench.rows("select created_at from anomaly.ai_results")[0]["created_at"]
+    assert here.look(by=1, newer_than=newer_than) is OWNED
+    assert there.look(newer_than=newer_than) is ELSEWHERE
     assert there.look() == EARLIER
     here.commit(by=1)
-    assert there.look(gone_at=gone_at) == EARLIER
+    assert there.look(newer_than=newer_than) == EARLIER
 
 
 # ── how an ask ends
@@ -155,7 +155,7 @@ ENDS: dict[str, Callable[[Task], object]] = {
 @pytest.mark.parametrize("end", ENDS)
 def test_an_ask_ends_with_its_record_and_whoever_takes_it_over_hears_that_there_may_be_an_answer(bench: Bench, end: str) -> None:
     here, there = a_task(bench, 0), a_task(bench, 0, of="another run")
-    assert [here.look(), there.look()] == [OURS, THEIRS]
+    assert [here.look(), there.look()] == [OWNED, ELSEWHERE]
     ENDS[end](here)
     assert there.look() is TAKEN_OVER
     assert asks(bench) == [("i", there.record_id)]
@@ -166,15 +166,15 @@ def test_a_lease_that_is_renewed_keeps_the_ask(bench: Bench) -> None:
     here.look()
     bench.expire()
     assert bench.store.renew_chunks(here.run.batch_id, [here.claims[0].chunk], here.holder, lease_s=60)
-    assert there.look() is THEIRS
+    assert there.look() is ELSEWHERE
 
 
 def test_the_next_try_takes_its_own_ask_over_and_the_others_go_on_waiting(bench: Bench) -> None:
     here, there = a_task(bench, 0), a_task(bench, 1)
     here.look()
     bench.store.park_chunks(here.run, here.holder, lease_s=60)
-    assert here.next_try().look() is OURS
-    assert there.look() is THEIRS
+    assert here.next_try().look() is OWNED
+    assert there.look() is ELSEWHERE
 
 
 def test_a_record_that_another_run_claimed_takes_its_own_ask_over_and_was_looked_for_in_the_bucket_before(bench: Bench) -> None:
@@ -184,14 +184,14 @@ def test_a_record_that_another_run_claimed_takes_its_own_ask_over_and_was_looked
     run = bench.run("another run")
     claims = bench.open(bench.claim(run), run=run, holder=here.holder)
     assert claims[0].held_before
-    assert Task(bench, run, here.holder, claims).look() is OURS
+    assert Task(bench, run, here.holder, claims).look() is OWNED
 
 
 def test_an_ask_that_is_dropped_is_free_although_its_record_stays_claimed(bench: Bench) -> None:
     here, there = a_task(bench, 0), a_task(bench, 1)
     here.look()
     here.drop()
-    assert there.look() is OURS
+    assert there.look() is OWNED
 
 
 def test_dropping_an_ask_that_is_someone_elses_by_now_changes_nothing(bench: Bench) -> None:
@@ -199,8 +199,8 @@ def test_dropping_an_ask_that_is_someone_elses_by_now_changes_nothing(bench: Ben
     there.look()
     here.drop()
     there.drop("j")
-    bench.store.drop_ask(bench.run(fresh=True), there.claims[0], config="c", image_sha256="i")
-    bench.store.drop_ask(there.run, there.claims[0], config="another", image_sha256="i")
+    bench.store.release_ask(bench.run(fresh=True), there.claims[0], config="c", image_sha256="i")
+    bench.store.release_ask(there.run, there.claims[0], config="another", image_sha256="i")
     assert asks(bench) == [("i", there.record_id)]
 
 
@@ -213,7 +213,7 @@ def test_of_two_who_meet_a_new_image_at_once_one_asks(bench: Bench) -> None:
     with bench.shut():
         both = [bench.meanwhile(here.look), bench.meanwhile(there.look)]
         bench.await_blocked(2)
-    assert {each.result(timeout=10) for each in both} == {OURS, THEIRS}
+    assert {each.result(timeout=10) for each in both} == {OWNED, ELSEWHERE}
 
 
 def test_of_two_who_find_an_ask_dead_at_once_one_takes_it_over(bench: Bench) -> None:
@@ -224,7 +224,7 @@ def test_of_two_who_find_an_ask_dead_at_once_one_takes_it_over(bench: Bench) -> 
     with bench.shut():
         both = [bench.meanwhile(here.look), bench.meanwhile(there.look)]
         bench.await_blocked(2)
-    assert {each.result(timeout=10) for each in both} == {TAKEN_OVER, THEIRS}
+    assert {each.result(timeout=10) for each in both} == {TAKEN_OVER, ELSEWHERE}
 
 
 def test_groups_in_any_order_wait_for_each_other_without_a_deadlock(bench: Bench) -> None:
@@ -235,8 +235,8 @@ def test_groups_in_any_order_wait_for_each_other_without_a_deadlock(bench: Bench
         bench.await_blocked()
         second = bench.meanwhile(lambda: there.looks("c", "b", "a"))
         bench.await_blocked(2)
-    assert first.result(timeout=10) == dict.fromkeys("abc", OURS)
-    assert second.result(timeout=10) == dict.fromkeys("abc", THEIRS)
+    assert first.result(timeout=10) == dict.fromkeys("abc", OWNED)
+    assert second.result(timeout=10) == dict.fromkeys("abc", ELSEWHERE)
     assert bench.waits == [], "no statement was repeated"
 
 
@@ -246,9 +246,9 @@ def test_an_answer_that_is_committed_while_the_statement_runs_is_not_asked_for_a
     with bench.shut():
         late = bench.meanwhile(lambda: there.looks("a", "i"))
         bench.await_blocked()
-        assert here.look() is OURS
+        assert here.look() is OWNED
         here.commit()
-    assert late.result(timeout=10) == {"a": OURS, "i": THEIRS}
+    assert late.result(timeout=10) == {"a": OWNED, "i": ELSEWHERE}
     assert there.look() == EARLIER
 
 
@@ -261,7 +261,7 @@ def test_an_ask_that_someone_took_over_while_the_statement_runs_is_left_to_them(
         late = bench.meanwhile(lambda: there.looks("a", "i"))
         bench.await_blocked()
         assert here.look() is TAKEN_OVER
-    assert late.result(timeout=10) == {"a": OURS, "i": THEIRS}
+    assert late.result(timeout=10) == {"a": OWNED, "i": ELSEWHERE}
 
 
 def test_an_ask_that_is_being_dropped_is_theirs_until_it_is(bench: Bench) -> None:
@@ -271,9 +271,9 @@ def test_an_ask_that_is_being_dropped_is_theirs_until_it_is(bench: Bench) -> Non
     with bench.shut():
         drop = bench.meanwhile(here.drop)
         bench.await_blocked()
-        assert there.look() is THEIRS
+        assert there.look() is ELSEWHERE
     drop.result(timeout=10)
-    assert there.look() is OURS
+    assert there.look() is OWNED
 
 
 # ── failures
@@ -300,7 +300,7 @@ def test_a_look_up_that_fails_at_any_of_its_parts_leaves_the_asks_as_they_were(b
         here.looks("a", "b", "c", by=2)
     assert asks(bench) == before
     bench.do("drop trigger fails on anomaly.asks")
-    assert here.looks("a", "b", "c", by=2) == dict.fromkeys("abc", OURS)
+    assert here.looks("a", "b", "c", by=2) == dict.fromkeys("abc", OWNED)
     assert [image for image, _ in asks(bench)] == ["a", "b", "c"]
 
 
@@ -322,9 +322,9 @@ def test_a_look_up_whose_connection_died_is_repeated_and_the_turn_is_still_ours(
         bench.now_s += bench.settings.db_call_deadline_s + 1
         assert bench.store.shut_overdue_calls() == 1
         bench.await_blocked(2)
-    assert cut.result(timeout=10) in {OURS, THEIRS}
+    assert cut.result(timeout=10) in {OWNED, ELSEWHERE}
     assert bench.waits == [0.1]
-    assert here.look() is OURS
+    assert here.look() is OWNED
     assert asks(bench) == [("i", here.record_id)]
 
 
@@ -386,7 +386,8 @@ def test_a_look_up_reads_by_keys_alone_on_tables_that_nobody_analysed(bench: Ben
     params = {"config": "c", "image_sha256s": images, "record_ids": [1] * 32, "tokens": [2] * 32, "chunk_numbers": [0] * 32}
     with bench.sql.transaction(force_rollback=True):
         [row] = bench.rows(
-            f"explain (analyze, format json) {shipped().text('find_or_ask')}", **{**SAMPLES, **params, "gone_ats": [None] * 32}
+            f"explain (analyze, format json) {default_statements().text('find_or_acquire_ask')}",
+            **{**SAMPLES, **params, "newer_than": [None] * 32},
         )
     plan = json.dumps(row["QUERY PLAN"])
     assert "Seq Scan" not in plan

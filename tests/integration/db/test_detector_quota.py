@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from anomaly.db.detector_quota import BURST_S, FILL, Fleet
+from anomaly.db.detector_quota import BURST_S, FILL, DetectorQuotaStore
 from anomaly.errors import Misconfigured
 from anomaly.models.quota import Demand, Quota, Share
 from tests.parts.record_builders import Bench
@@ -25,8 +25,8 @@ def bench(database: str) -> Iterator[Bench]:
         yield bench
 
 
-def a_task(bench: Bench, holder: str = "a", *, detector: str = "d", **quota: Any) -> Fleet:
-    return Fleet(bench.database, detector=detector, holder=holder, quota=Quota(**quota))
+def a_task(bench: Bench, holder: str = "a", *, detector: str = "d", **quota: Any) -> DetectorQuotaStore:
+    return DetectorQuotaStore(bench.database, detector=detector, holder=holder, quota=Quota(**quota))
 
 
 def shares(bench: Bench) -> dict[str, int]:
@@ -95,7 +95,7 @@ def test_the_part_of_a_task_that_left_is_free_at_once_and_that_of_a_dead_one_onc
     gone.share(Demand())
     alive.share(Demand(wanted=9))
     assert shares(bench) == {"b": 3, "c": 4}, "an equal part, as far as the other has not taken its own"
-    let_pass(bench, Fleet.expires_s)
+    let_pass(bench, DetectorQuotaStore.expires_s)
     assert alive.share(Demand(wanted=9)).concurrency == 9
     assert set(shares(bench)) == {"c"}
 

@@ -14,9 +14,9 @@ from psycopg import errors
 from psycopg.sql import SQL, Identifier
 from sqlalchemy import exc as sqlalchemy_errors
 
-from anomaly.db.client import checked_pool, connector
-from anomaly.db.errors import FOREIGN, translated
-from anomaly.db.stats import Measured
+from anomaly.db.errors import FOREIGN, translate
+from anomaly.db.pool import connector, open_pool
+from anomaly.db.stats import StatsStore
 from anomaly.errors import AnomalyError, DatabaseUnavailable, DetectorAnswerInvalid, Misconfigured
 from anomaly.settings import Settings
 from tests.parts.record_builders import HOLDER, Bench
@@ -62,7 +62,7 @@ def test_the_pool_never_opens_an_eleventh_connection(database: str) -> None:
         assert len(pids(bench)) == 10
         for proxy in held:
             proxy.close()
-        assert Measured(bench.database).backlog().due == 0
+        assert StatsStore(bench.database).backlog().due == 0
 
 
 def bench_time(bench: Bench) -> Any:
@@ -93,20 +93,20 @@ def test_connections_are_in_autocommit_and_were_given_five_seconds_to_connect(be
 def test_a_server_that_accepts_and_says_nothing_is_given_up_after_the_connect_timeout() -> None:
     settings = Settings(db_connect_timeout_s=1)
     with socket.create_server(("127.0.0.1", 0)) as mute, pytest.raises(DatabaseUnavailable):
-        checked_pool(connector(f"postgresql://app:secret@127.0.0.1:{mute.getsockname()[1]}/none", settings), settings)
+        open_pool(connector(f"postgresql://app:secret@127.0.0.1:{mute.getsockname()[1]}/none", settings), settings)
 
 
 def test_a_refused_login_is_misconfigured_from_the_start(postgres: Postgres) -> None:
     settings = Settings()
     with pytest.raises(Misconfigured, match="refuses the login"):
-        checked_pool(connector(postgres.dsn().replace(postgres.password, "wrong"), settings), settings)
+        open_pool(connector(postgres.dsn().replace(postgres.password, "wrong"), settings), settings)
 
 
 def test_connections_that_the_server_closed_are_replaced_before_anyone_notices(bench: Bench) -> None:
     dead = pids(bench)
     bench.rows("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'anomaly' and datname = current_database()")
     bench.until(lambda: pids(bench) == [])
-    assert Measured(bench.database).backlog().due == 0
+    assert StatsStore(bench.database).backlog().due == 0
     assert bench.waits == []
     assert not set(dead) & set(pids(bench))
 
@@ -131,7 +131,7 @@ def test_an_idle_connection_that_died_in_silence_is_replaced(bench: Bench) -> No
     with socket.socket(fileno=dead.fileno()) as line:
         line.shutdown(socket.SHUT_WR)
         line.detach()
-    assert Measured(bench.database).backlog().due == 0
+    assert StatsStore(bench.database).backlog().due == 0
     assert bench.waits == []
 
 
@@ -167,7 +167,7 @@ def test_a_connection_whose_call_was_interrupted_is_not_used_again(bench: Bench)
     finally:
         signal.signal(signal.SIGUSR1, before)
     for _ in range(3):
-        assert bench.store.batch_chunks(bench.batch_id()) == []
+        assert bench.store.unopened_chunks(bench.batch_id()) == []
     assert bench.waits == []
 
 
@@ -194,7 +194,7 @@ def test_repeats_end_and_wait_longer_each_time(bench: Bench, postgres: Postgres)
         admin.execute(SQL("alter database {} allow_connections false").format(Identifier(bench.sql.info.dbname)))
     bench.rows("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'anomaly' and datname = current_database()")
     with pytest.raises(DatabaseUnavailable, match="not currently accepting connections"):
-        Measured(bench.database).backlog()
+        StatsStore(bench.database).backlog()
     assert bench.waits == [0.1, 0.2]
 
 
@@ -221,7 +221,7 @@ SPECIFIC: list[tuple[Exception, type[AnomalyError]]] = [
 
 @pytest.mark.parametrize(("foreign", "ours"), SPECIFIC, ids=lambda value: getattr(value, "__name__", type(value).__name__))
 def test_a_foreign_error_has_one_word_of_ours(foreign: Exception, ours: type[AnomalyError]) -> None:
-    assert type(translated(foreign)) is ours
+    assert type(translate(foreign)) is ours
 
 
 RAISED_BY_ENGINES = sqlalchemy_errors.StatementError
@@ -233,4 +233,4 @@ def test_no_error_of_psycopg_or_sqlalchemy_is_left_untranslated() -> None:
     kinds = [kind for kind in foreign if issubclass(kind, FOREIGN) and not issubclass(kind, RAISED_BY_ENGINES)]
     assert len(kinds) > 250
     for kind in kinds:
-        assert isinstance(translated(kind.__new__(kind)), AnomalyError)
+        assert isinstance(translate(kind.__new__(kind)), AnomalyError)

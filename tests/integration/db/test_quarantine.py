@@ -1,4 +1,4 @@
-"""How a person looks at the quarantined records, and gives them another life."""
+"""Counting and requeueing quarantined records."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from anomaly.db.quarantine import REQUEUE_SIZE, Quarantine
+from anomaly.db.quarantine import REQUEUE_SIZE, QuarantineStore
 from anomaly.errors import Misconfigured
-from anomaly.models.runs import Choice
+from anomaly.models.runs import QuarantineFilter
 from tests.parts.record_builders import Bench
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ def bench(database: str) -> Iterator[Bench]:
 
 
 @pytest.fixture
-def quarantine(bench: Bench) -> Quarantine:
-    return Quarantine(bench.database)
+def quarantine(bench: Bench) -> QuarantineStore:
+    return QuarantineStore(bench.database)
 
 
 def quarantined(bench: Bench, count: int, code: str) -> list[int]:
@@ -32,23 +32,25 @@ def quarantined(bench: Bench, count: int, code: str) -> list[int]:
     return ids
 
 
-def test_records_are_chosen_by_code_by_window_by_id_and_by_all_at_once(bench: Bench, quarantine: Quarantine) -> None:
+def test_records_are_chosen_by_code_by_window_by_id_and_by_all_at_once(bench: Bench, quarantine: QuarantineStore) -> None:
     missing, refused = quarantined(bench, 6, "image_not_found"), quarantined(bench, 3, "detector_refused")
     bench.add(2)
     bench.add(2, status="done")
     window = bench.window(1, 3)
-    assert quarantine.count(Choice()) == {"image_not_found": 6, "detector_refused": 3}
-    assert quarantine.count(Choice(error_code="detector_refused")) == {"detector_refused": 3}
-    assert quarantine.count(Choice(window=window)) == {"image_not_found": 2, "detector_refused": 2}
-    assert quarantine.count(Choice(record_ids=(missing[0], refused[2]))) == {"image_not_found": 1, "detector_refused": 1}
-    assert quarantine.count(Choice(error_code="image_not_found", window=window, record_ids=(missing[0], missing[1]))) == {
+    assert quarantine.count(QuarantineFilter()) == {"image_not_found": 6, "detector_refused": 3}
+    assert quarantine.count(QuarantineFilter(error_code="detector_refused")) == {"detector_refused": 3}
+    assert quarantine.count(QuarantineFilter(window=window)) == {"image_not_found": 2, "detector_refused": 2}
+    assert quarantine.count(QuarantineFilter(record_ids=(missing[0], refused[2]))) == {"image_not_found": 1, "detector_refused": 1}
+    assert quarantine.count(QuarantineFilter(error_code="image_not_found", window=window, record_ids=(missing[0], missing[1]))) == {
         "image_not_found": 1
     }
 
 
-def test_what_is_chosen_is_due_again_with_no_attempt_counted_and_the_log_says_on_whose_word(bench: Bench, quarantine: Quarantine) -> None:
+def test_what_is_chosen_is_due_again_with_no_attempt_counted_and_the_log_says_on_whose_word(
+    bench: Bench, quarantine: QuarantineStore
+) -> None:
     ids, _ = quarantined(bench, 3, "image_not_found"), quarantined(bench, 2, "detector_refused")
-    assert quarantine.free(Choice(error_code="image_not_found"), actor="ann", dry_run=False) == {"image_not_found": 3}
+    assert quarantine.requeue(QuarantineFilter(error_code="image_not_found"), actor="ann", dry_run=False) == {"image_not_found": 3}
     assert bench.statuses() == {"pending": 3, "quarantined": 2}
     assert {(bench.record(n)["attempts"], bench.record(n)["lost"]) for n in ids} == {(0, 0)}
     logged = bench.rows("select record_id, event, actor from anomaly.processing_log order by record_id")
@@ -56,21 +58,21 @@ def test_what_is_chosen_is_due_again_with_no_attempt_counted_and_the_log_says_on
     assert len(bench.open(bench.claim())) == 3
 
 
-def test_a_dry_run_only_counts(bench: Bench, quarantine: Quarantine) -> None:
+def test_a_dry_run_only_counts(bench: Bench, quarantine: QuarantineStore) -> None:
     quarantined(bench, 3, "image_not_found")
     before = bench.everything()
-    assert quarantine.free(Choice(), actor="ann", dry_run=True) == {"image_not_found": 3}
+    assert quarantine.requeue(QuarantineFilter(), actor="ann", dry_run=True) == {"image_not_found": 3}
     assert bench.everything() == before
 
 
-def test_everything_at_once_has_to_be_meant(bench: Bench, quarantine: Quarantine) -> None:
+def test_everything_at_once_has_to_be_meant(bench: Bench, quarantine: QuarantineStore) -> None:
     quarantined(bench, 1, "image_not_found")
-    with pytest.raises(Misconfigured, match="say which quarantined records"):
-        quarantine.free(Choice(), actor="ann", dry_run=False)
+    with pytest.raises(Misconfigured, match="choose the quarantined records by error_code"):
+        quarantine.requeue(QuarantineFilter(), actor="ann", dry_run=False)
     assert bench.statuses() == {"quarantined": 1}
 
 
-def test_many_records_take_several_short_statements_and_the_bound_holds(bench: Bench, quarantine: Quarantine) -> None:
+def test_many_records_take_several_short_statements_and_the_bound_holds(bench: Bench, quarantine: QuarantineStore) -> None:
     quarantined(bench, REQUEUE_SIZE + 200, "image_not_found")
-    assert quarantine.requeue(Choice(), actor="ann", at_most=REQUEUE_SIZE + 100) == REQUEUE_SIZE + 100
+    assert quarantine.requeue_at_most(REQUEUE_SIZE + 100, QuarantineFilter(), actor="ann") == REQUEUE_SIZE + 100
     assert bench.statuses() == {"pending": REQUEUE_SIZE + 100, "quarantined": 100}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from anomaly.db.sql_check import SAMPLES
-from anomaly.db.statements import shipped
+from anomaly.db.statements import default_statements
 from anomaly.errors import DetectorFailed, LeaseLost
 from anomaly.models.runs import Freed, Holder
 from tests.parts.record_builders import HOLDER, Bench
@@ -69,7 +69,7 @@ def test_a_claim_stays_within_the_window(bench: Bench) -> None:
 def test_chunks_of_a_batch_are_numbered_until_nothing_is_due(bench: Bench) -> None:
     bench.add(5)
     assert [bench.claim(size=2) for _ in range(4)] == [0, 1, 2, None]
-    assert bench.store.batch_chunks(bench.batch_id()) == [0, 1, 2]
+    assert bench.store.unopened_chunks(bench.batch_id()) == [0, 1, 2]
 
 
 def test_a_batch_claims_no_more_than_max_records(bench: Bench) -> None:
@@ -94,7 +94,7 @@ def test_a_claim_for_a_batch_that_ended_keeps_no_record_from_others(bench: Bench
     run, began_at = bench.began()
     bench.store.end_batch(run.batch_id)
     with bench.sql.transaction():
-        assert bench.rows(shipped().text(name), **{**SAMPLES, "batch_id": run.batch_id, "began_at": began_at}) == []
+        assert bench.rows(default_statements().text(name), **{**SAMPLES, "batch_id": run.batch_id, "began_at": began_at}) == []
         other = bench.run("other")
         assert len(bench.open(bench.claim(other, origin=origin), run=other)) == 3
 
@@ -163,7 +163,7 @@ def test_an_opened_chunk_of_which_nothing_is_left_holds_no_claims(bench: Bench) 
 def test_the_chunk_that_a_drain_claims_is_its_own(bench: Bench) -> None:
     bench.add(1)
     assert bench.claim(holder=SECOND_TRY) == 0
-    assert bench.store.batch_chunks(bench.batch_id()) == []
+    assert bench.store.unopened_chunks(bench.batch_id()) == []
     assert bench.store.unfinished_chunks(bench.batch_id(), SECOND_TRY) == [0]
     with pytest.raises(LeaseLost):
         bench.open(holder=HOLDER)

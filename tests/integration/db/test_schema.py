@@ -105,21 +105,21 @@ def test_a_lock_that_a_dead_process_left_behind_stops_nobody(empty: str) -> None
 
 def test_the_check_passes_where_all_is_applied_and_where_there_is_more(database: str) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
-        schema.check(connection)
+        schema.check_migrations(connection)
         connection.execute("insert into anomaly._yoyo_migrations values ('x', '9999_from_a_newer_version', now())")
-        schema.check(connection)
+        schema.check_migrations(connection)
 
 
 def test_a_missing_schema_is_told_in_one_sentence(empty: str) -> None:
     with psycopg.connect(empty) as connection, pytest.raises(Misconfigured, match="run bin/anomaly migrate"):
-        schema.check(connection)
+        schema.check_migrations(connection)
 
 
 def test_an_old_schema_is_told_with_what_it_lacks(database: str) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("delete from anomaly._yoyo_migrations where migration_id = %s", [ALL[-1]])
         with pytest.raises(Misconfigured, match=f"lacks {ALL[-1]}: run bin/anomaly migrate"):
-            schema.check(connection)
+            schema.check_migrations(connection)
 
 
 def test_a_refused_login_is_a_matter_of_the_connection(postgres: Postgres) -> None:

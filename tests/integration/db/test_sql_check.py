@@ -13,9 +13,9 @@ import pytest
 from anomaly.__main__ import main
 from anomaly.db.sql_check import CONTRACTS
 from anomaly.db.statements import FOLDER, Statements
-from anomaly.db.stats import Measured
+from anomaly.db.stats import StatsStore
 from anomaly.errors import DetectorFailed, Throttled
-from anomaly.models.answers import Turn, Wanted
+from anomaly.models.answers import AnswerLookup, Ask
 from tests.parts.record_builders import HOLDER, Bench
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "your-own-table.md"
@@ -139,8 +139,8 @@ def test_the_page_on_ones_own_table_leads_to_verdicts(database: str, folder: Pat
 def work_through(bench: Bench) -> None:
     """Let the six claimed records end in every way that there is."""
     committed, deferred, quarantined, throttled, *_ = bench.open()
-    wanted = [Wanted(claim=committed, image_sha256="i")]
-    assert bench.store.find_or_ask(bench.run(), HOLDER, config="c", wanted=wanted) == {"i": Turn.OURS}
+    wanted = [AnswerLookup(claim=committed, image_sha256="i")]
+    assert bench.store.find_or_acquire_ask(bench.run(), HOLDER, config="c", wanted=wanted) == {"i": Ask.OWNED}
     bench.commit(committed)
     bench.store.defer(deferred, error=DetectorFailed("503"), timings={})
     bench.store.quarantine(quarantined, error=DetectorFailed("503"), timings={})
@@ -150,7 +150,7 @@ def work_through(bench: Bench) -> None:
     assert shop(bench) == {"done": 1, "pending": 4, "quarantined": 1}
     run, began_at = bench.began(bench.run("later"))
     assert bench.store.requeue(run, began_at=began_at, actor="ann") == 1
-    assert Measured(bench.database).backlog().due == 3
+    assert StatsStore(bench.database).backlog().due == 3
     number = bench.claim(run, origin="done")
     assert [claim.record_id for claim in bench.open(number, run=run)] == [committed.record_id]
     bench.store.release_chunks(run, HOLDER)

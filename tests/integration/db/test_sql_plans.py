@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anomaly.db.client import SESSION
+from anomaly.db.pool import SESSION_SETTINGS
 from anomaly.db.sql_check import SAMPLES
-from anomaly.db.statements import shipped
+from anomaly.db.statements import default_statements
 from anomaly.pipeline.deduplication import GROUP
 from tests.parts.record_builders import HOLDER, Bench
 
@@ -32,7 +32,7 @@ def bench(database: str) -> Iterator[Bench]:
 def nodes(bench: Bench, name: str, *, table: str = "records", **params: Any) -> list[dict[str, Any]]:
     """The scans by which a statement reaches the rows of a table, run for once and undone."""
     with bench.sql.transaction(force_rollback=True):
-        [row] = bench.rows(f"explain (analyze, format json) {shipped().text(name)}", **{**SAMPLES, **params})
+        [row] = bench.rows(f"explain (analyze, format json) {default_statements().text(name)}", **{**SAMPLES, **params})
     found = []
     waiting = [json.loads(json.dumps(row["QUERY PLAN"]))[0]["Plan"]]
     while waiting:
@@ -93,7 +93,7 @@ def test_whether_a_logged_record_is_claimed_is_looked_up_by_the_key(bench: Bench
 @pytest.mark.parametrize("count", [3, 3_000])
 def test_whose_turn_it_is_is_looked_up_by_the_key(bench: Bench, count: int, *, analysed: bool) -> None:
     """Also while the table is small: a connection keeps the plan that it has made then."""
-    bench.rows(SESSION)
+    bench.rows(SESSION_SETTINGS)
     if analysed:
         bench.do("vacuum analyze anomaly.asks")
     bench.rows(
@@ -113,9 +113,9 @@ def test_whose_turn_it_is_is_looked_up_by_the_key(bench: Bench, count: int, *, a
         "record_ids": list(group),
         "tokens": [1] * GROUP,
         "chunk_numbers": [0] * GROUP,
-        "gone_ats": [None] * GROUP,
+        "newer_than": [None] * GROUP,
     }
-    found = nodes(bench, "find_or_ask", table="asks", config="c", **wanted)
+    found = nodes(bench, "find_or_acquire_ask", table="asks", config="c", **wanted)
     assert {node.get("Index Name", node["Node Type"]) for node in found} == {"asks_pkey", "asks_asked_at", "Tid Scan"}
     assert sum(node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) for node in found) < FEW
 

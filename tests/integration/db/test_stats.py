@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anomaly.db.stats import Measured
+from anomaly.db.stats import StatsStore
 from anomaly.models.runs import Backlog
 from tests.parts.record_builders import Bench
 
@@ -36,7 +36,7 @@ def ran(bench: Bench, name: str, *chunks: tuple[int, int, int, int], claimed: in
 
 
 def rate(bench: Bench) -> Any:
-    return Measured(bench.database).records_per_s()
+    return StatsStore(bench.database).records_per_s()
 
 
 def test_before_the_first_run_there_is_no_rate(bench: Bench) -> None:
@@ -64,7 +64,7 @@ def test_a_run_none_of_whose_chunks_was_worked_to_its_end_has_no_rate(bench: Ben
 
 
 def backlog(bench: Bench) -> Backlog:
-    return Measured(bench.database).backlog()
+    return StatsStore(bench.database).backlog()
 
 
 def test_with_no_records_there_is_no_backlog(bench: Bench) -> None:

@@ -1,4 +1,4 @@
-"""Bucket and database agree: what upkeep finds and deletes on a real S3 and a real Postgres, and that a run lives with what is gone."""
+"""What maintenance finds and deletes on a real S3 and a real Postgres, and runs that meet deleted objects."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pytest
 from botocore.config import Config
 
 from anomaly.archive.bucket import Archive, client_config
-from anomaly.db.maintenance import Upkeep
+from anomaly.db.maintenance import MaintenanceStore
 from anomaly.errors import ArchiveUnavailable, Misconfigured
-from anomaly.maintenance.orphans import missing_objects, unnamed_objects
+from anomaly.maintenance.orphans import missing_objects, unreferenced_objects
 from anomaly.maintenance.retention import sweep_bucket
-from anomaly.models.answers import Answer, Archived
+from anomaly.models.answers import Answer, ArchiveKeys
 from anomaly.models.records import Image
 from anomaly.settings import Settings
 from tests.parts.http_stub import HttpStub, Reply
@@ -43,8 +43,8 @@ def bench(database: str) -> Iterator[Bench]:
 
 
 @pytest.fixture
-def upkeep(bench: Bench) -> Upkeep:
-    return Upkeep(bench.database, page=2)
+def store(bench: Bench) -> MaintenanceStore:
+    return MaintenanceStore(bench.database, page=2)
 
 
 @pytest.fixture
@@ -69,17 +69,17 @@ def an_image(number: int) -> Image:
     return Image(content=content, sha256=hashlib.sha256(content).hexdigest(), media_type="image/png", width_px=1, height_px=1)
 
 
-def archived(archive: Archive, number: int, *, config: str = CONFIG, batch: str | None = None) -> Archived:
+def archived(archive: Archive, number: int, *, config: str = CONFIG, batch: str | None = None) -> ArchiveKeys:
     """Image, answer and heat map, as a task writes them."""
     image = an_image(number)
-    return Archived(
+    return ArchiveKeys(
         image_key=archive.put_image(image),
         answer_key=archive.put_answer(config, image.sha256, b"{}", batch=batch),
         heatmap_key=archive.put_heatmap(config, image.sha256, b"png", batch=batch),
     )
 
 
-def commit(bench: Bench, number: int, keys: Archived, *, config: str = CONFIG, answer: Answer | None = None) -> int:
+def commit(bench: Bench, number: int, keys: ArchiveKeys, *, config: str = CONFIG, answer: Answer | None = None) -> int:
     """A record of its own whose result names these objects; returns its id."""
     run = bench.run(uuid.uuid4().hex)
     bench.add(1)
@@ -131,7 +131,7 @@ def test_a_delete_that_is_refused_says_which_right_it_needs() -> None:
     with HttpStub() as stub:
         stub.at("/bucket", Reply(body=body, content_type="application/xml"))
         archive = Archive(a_client(stub.url(""), "key", "secret"), "bucket")
-        with pytest.raises(Misconfigured, match=r"cannot delete from bucket 'bucket': access is denied; .*s3:DeleteObject for upkeep"):
+        with pytest.raises(Misconfigured, match=r"cannot delete from bucket 'bucket': access is denied; .*s3:DeleteObject for store"):
             archive.delete(["k"])
 
 
@@ -144,7 +144,7 @@ def test_the_clock_of_the_bucket_is_that_of_its_server(archive: Archive) -> None
 # ── retention
 
 
-def test_objects_that_no_result_of_these_days_uses_go_and_the_others_stay(archive: Archive, bench: Bench, upkeep: Upkeep) -> None:
+def test_objects_that_no_result_of_these_days_uses_go_and_the_others_stay(archive: Archive, bench: Bench, store: MaintenanceStore) -> None:
     unused, used_again, young = (archived(archive, number) for number in range(3))
     age_of_results(bench, commit(bench, 0, unused))
     age_of_results(bench, commit(bench, 1, used_again))
@@ -153,7 +153,7 @@ def test_objects_that_no_result_of_these_days_uses_go_and_the_others_stay(archiv
     gone = {unused.image_key, unused.answer_key, unused.heatmap_key, archive.put_report("old", b"{}")}
     before = keys(archive)
 
-    looked = sweep_bucket(archive, upkeep, days=DAYS, now=LATER, dry_run=True)
+    looked = sweep_bucket(archive, store, days=DAYS, now=LATER, dry_run=True)
     assert {folder: (row["found"], row["deleted"]) for folder, row in looked.items()} == {
         "images": (1, 0),
         "answers": (1, 0),
@@ -163,64 +163,68 @@ def test_objects_that_no_result_of_these_days_uses_go_and_the_others_stay(archiv
     assert looked["images"]["bytes"] == len(an_image(0).content)
     assert keys(archive) == before
 
-    sweep_bucket(archive, upkeep, days=DAYS, now=LATER, dry_run=False)
+    sweep_bucket(archive, store, days=DAYS, now=LATER, dry_run=False)
     assert before - keys(archive) == gone
     assert len(before) == len(gone) + 6
 
 
-def test_objects_younger_than_their_days_stay_whether_a_result_names_them_or_not(archive: Archive, bench: Bench, upkeep: Upkeep) -> None:
+def test_objects_younger_than_their_days_stay_whether_a_result_names_them_or_not(
+    archive: Archive, bench: Bench, store: MaintenanceStore
+) -> None:
     age_of_results(bench, commit(bench, 0, archived(archive, 0)))
     archived(archive, 1)
     before = keys(archive)
-    sweep_bucket(archive, upkeep, days=DAYS, now=NOW + timedelta(days=DAYS - 1), dry_run=False)
+    sweep_bucket(archive, store, days=DAYS, now=NOW + timedelta(days=DAYS - 1), dry_run=False)
     assert keys(archive) == before
-    assert sweep_bucket(archive, upkeep, days=0, now=LATER, dry_run=False) == {"kept": "for ever"}
+    assert sweep_bucket(archive, store, days=0, now=LATER, dry_run=False) == {"kept": "for ever"}
 
 
 # ── orphans
 
 
-def test_objects_that_nothing_names_are_counted_and_deleted_only_when_asked(archive: Archive, bench: Bench, upkeep: Upkeep) -> None:
+def test_objects_that_nothing_names_are_counted_and_deleted_only_when_asked(
+    archive: Archive, bench: Bench, store: MaintenanceStore
+) -> None:
     commit(bench, 0, archived(archive, 0))
     lost = archived(archive, 1, batch=str(uuid.uuid4()))
     before = keys(archive)
-    found = unnamed_objects(archive, upkeep, before=LATER, delete=False)
+    found = unreferenced_objects(archive, store, before=LATER, delete=False)
     assert (found.objects, found.found, found.deleted, found.too_young, found.foreign) == (6, 3, 0, 0, 0)
     assert set(found.sample) == {lost.image_key, lost.answer_key, lost.heatmap_key}
     assert found.bytes == len(an_image(1).content) + len(b"{}png")
     assert keys(archive) == before
 
-    assert unnamed_objects(archive, upkeep, before=LATER, delete=True).deleted == 3
+    assert unreferenced_objects(archive, store, before=LATER, delete=True).deleted == 3
     assert before - keys(archive) == set(found.sample)
-    assert missing_objects(archive, upkeep, days=None).found == 0
+    assert missing_objects(archive, store, days=None).found == 0
 
 
-def test_what_may_be_in_flight_is_no_orphan(archive: Archive, upkeep: Upkeep) -> None:
+def test_what_may_be_in_flight_is_no_orphan(archive: Archive, store: MaintenanceStore) -> None:
     archived(archive, 0)
-    found = unnamed_objects(archive, upkeep, before=datetime.now(UTC) - timedelta(hours=24), delete=True)
+    found = unreferenced_objects(archive, store, before=datetime.now(UTC) - timedelta(hours=24), delete=True)
     assert (found.too_young, found.found, found.deleted) == (3, 0, 0)
     assert len(keys(archive)) == 3
 
 
-def test_a_key_that_is_none_of_ours_is_left_alone(archive: Archive, s3: S3, upkeep: Upkeep) -> None:
+def test_a_key_that_is_none_of_ours_is_left_alone(archive: Archive, s3: S3, store: MaintenanceStore) -> None:
     s3.client().put_object(Bucket=s3.bucket, Key=f"{archive.prefix}images/holiday.png", Body=b"x")
-    found = unnamed_objects(archive, upkeep, before=LATER, delete=True)
+    found = unreferenced_objects(archive, store, before=LATER, delete=True)
     assert (found.objects, found.foreign, found.found) == (1, 1, 0)
     assert keys(archive) == {f"{archive.prefix}images/holiday.png"}
 
 
-def test_results_whose_objects_are_gone_are_told_with_their_record(archive: Archive, bench: Bench, upkeep: Upkeep) -> None:
+def test_results_whose_objects_are_gone_are_told_with_their_record(archive: Archive, bench: Bench, store: MaintenanceStore) -> None:
     ids, names = {}, {}
     for number in range(7):
         for config in (CONFIG, OTHER_CONFIG):
             names[number, config] = archived(archive, number, config=config, batch=str(uuid.uuid4()) if number % 2 else None)
             ids[number, config] = commit(bench, number, names[number, config], config=config)
-    whole = missing_objects(archive, upkeep, days=None)
+    whole = missing_objects(archive, store, days=None)
     assert (whole.keys, whole.found, whole.elsewhere) == (7 * 2 * 3, 0, 0)
 
     gone = [names[2, CONFIG].answer_key, names[3, OTHER_CONFIG].heatmap_key or "", names[5, CONFIG].image_key]
     archive.delete(gone)
-    found = missing_objects(archive, upkeep, days=None)
+    found = missing_objects(archive, store, days=None)
     assert found.found == 4  # the image is named by the results of both configurations
     assert set(found.sample) == {
         f"record {ids[2, CONFIG]}: {gone[0]}",
@@ -230,31 +234,31 @@ def test_results_whose_objects_are_gone_are_told_with_their_record(archive: Arch
     }
 
 
-def test_results_that_retention_has_passed_may_miss_their_objects(archive: Archive, bench: Bench, upkeep: Upkeep) -> None:
+def test_results_that_retention_has_passed_may_miss_their_objects(archive: Archive, bench: Bench, store: MaintenanceStore) -> None:
     old = archived(archive, 0)
     age_of_results(bench, commit(bench, 0, old))
     commit(bench, 1, archived(archive, 1))
-    sweep_bucket(archive, upkeep, days=DAYS, now=LATER, dry_run=False)
-    assert missing_objects(archive, upkeep, days=DAYS).found == 0
-    assert missing_objects(archive, upkeep, days=None).found == 3
+    sweep_bucket(archive, store, days=DAYS, now=LATER, dry_run=False)
+    assert missing_objects(archive, store, days=DAYS).found == 0
+    assert missing_objects(archive, store, days=None).found == 3
 
 
-def test_keys_of_another_prefix_are_counted_and_not_missed(archive: Archive, bench: Bench, upkeep: Upkeep) -> None:
-    commit(bench, 0, Archived(image_key="elsewhere/images/a.png", answer_key="elsewhere/answers/a.json", heatmap_key=None))
-    found = missing_objects(archive, upkeep, days=None)
+def test_keys_of_another_prefix_are_counted_and_not_missed(archive: Archive, bench: Bench, store: MaintenanceStore) -> None:
+    commit(bench, 0, ArchiveKeys(image_key="elsewhere/images/a.png", answer_key="elsewhere/answers/a.json", heatmap_key=None))
+    found = missing_objects(archive, store, days=None)
     assert (found.keys, found.elsewhere, found.found) == (0, 2, 0)
 
 
-def test_a_sample_is_bounded_and_the_count_is_not(archive: Archive, bench: Bench, upkeep: Upkeep) -> None:
+def test_a_sample_is_bounded_and_the_count_is_not(archive: Archive, bench: Bench, store: MaintenanceStore) -> None:
     for number in range(6):
-        commit(bench, number, Archived(image_key=f"{archive.prefix}images/sha256/x{number}", answer_key="x", heatmap_key=None))
+        commit(bench, number, ArchiveKeys(image_key=f"{archive.prefix}images/sha256/x{number}", answer_key="x", heatmap_key=None))
         archived(archive, 100 + number)
-    assert missing_objects(archive, upkeep, days=None).found == 6
-    orphans = unnamed_objects(archive, upkeep, before=LATER, delete=False)
+    assert missing_objects(archive, store, days=None).found == 6
+    orphans = unreferenced_objects(archive, store, before=LATER, delete=False)
     assert (orphans.found, len(orphans.sample)) == (18, 10)
 
 
-def test_a_bucket_that_does_not_answer_is_one_error(s3: S3, upkeep: Upkeep) -> None:
+def test_a_bucket_that_does_not_answer_is_one_error(s3: S3, store: MaintenanceStore) -> None:
     nowhere = Archive(a_client("http://127.0.0.1:1", s3.access_key, s3.secret_key), s3.bucket)
     with pytest.raises(ArchiveUnavailable, match="cannot list bucket"):
-        unnamed_objects(nowhere, upkeep, before=LATER, delete=False)
+        unreferenced_objects(nowhere, store, before=LATER, delete=False)

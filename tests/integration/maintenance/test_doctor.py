@@ -115,7 +115,7 @@ def test_where_all_is_well_every_line_is_ok_and_nothing_is_left_behind(patient: 
     for sentence in (
         "settings: all are the defaults",
         f"anomaly_db: {to['user']} at {to['host']}:{to['port']}/{to['dbname']}",
-        f"schema: all {len(schema.shipped())} migrations are applied",
+        f"schema: all {len(schema.known_migrations())} migrations are applied",
         f"SQL files: {len(CONTRACTS)} fit the database and the rights of the login",
         "enough for",
         "clocks: the database and this machine agree within 30 s",
@@ -192,7 +192,7 @@ def test_a_connection_that_is_not_set_is_told_with_its_variable(patient: Patient
 
 
 def test_a_missing_migration_is_told_with_what_to_run(patient: Patient) -> None:
-    newest = max(schema.shipped())
+    newest = max(schema.known_migrations())
     with psycopg.connect(patient.database) as connection:
         connection.execute("delete from anomaly._yoyo_migrations where migration_id = %s", [newest])
     assert patient.bad() == [f"BAD schema: the records database lacks {newest}: run bin/anomaly migrate"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from anomaly.db.sql_check import CONTRACTS, SAMPLES
-from anomaly.db.statements import FOLDER, Statements, shipped
+from anomaly.db.statements import FOLDER, Statements, default_statements
 from anomaly.errors import Misconfigured
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ def test_an_unknown_statement_is_refused_with_its_name(tmp_path: Path) -> None:
 
 
 def test_the_shipped_statements_are_read_once_and_hold_no_migrations() -> None:
-    assert shipped() is shipped()
-    assert sorted(shipped().names()) == sorted(path.stem for path in FOLDER.iterdir() if path.is_file())
+    assert default_statements() is default_statements()
+    assert sorted(default_statements().names()) == sorted(path.stem for path in FOLDER.iterdir() if path.is_file())
 
 
 def test_the_check_knows_a_sample_for_each_parameter_and_no_other() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from anomaly import errors
-from anomaly.models.answers import Answer, Earlier, Turn, Verdict
+from anomaly.models.answers import Answer, Ask, EarlierAnswer, Verdict
 from anomaly.models.runs import Holder
 from anomaly.pipeline.deduplication import AGAIN_S, GROUP, Reuse
 from anomaly.pipeline.record import Work
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from anomaly.models.records import Claim, Image
     from anomaly.pipeline.stages import Step
 
-EARLIER = Earlier(answer_key="answers/of/another/run", heatmap_key="heatmaps/of/another/run")
+EARLIER = EarlierAnswer(answer_key="answers/of/another/run", heatmap_key="heatmaps/of/another/run")
 
 
 def of_image(number: int, count: int, *, first: int = 0) -> tuple[Claim, ...]:
@@ -167,7 +167,7 @@ AN_ANSWER = Answer(raw=b"{}", verdict=Verdict(score=0.5, is_anomaly=False, detec
 class Rig:
     """Records that look for answers, on a clock that stands still; whose turn it is, a script says."""
 
-    turn: Callable[[int], Turn | None] = lambda _: Turn.THEIRS
+    turn: Callable[[int], Ask | None] = lambda _: Ask.ELSEWHERE
     """Called with the image; None where there is an answer."""
     now_s: float = 0.0
     looked: list[list[int]] = field(default_factory=list)
@@ -276,7 +276,7 @@ def test_those_that_wait_for_other_tasks_are_looked_up_together() -> None:
 
 
 def test_a_record_that_waits_holds_up_nobody_else() -> None:
-    rig = Rig(lambda image: Turn.THEIRS if image == 1 else Turn.OURS)
+    rig = Rig(lambda image: Ask.ELSEWHERE if image == 1 else Ask.OWNED)
     rig.add(1, 2)
     rig.look()
     rig.add(3)
@@ -288,7 +288,7 @@ def test_a_turn_that_becomes_free_is_taken() -> None:
     rig = Rig()
     rig.add(1)
     rig.look()
-    rig.turn = lambda _: Turn.OURS
+    rig.turn = lambda _: Ask.OWNED
     rig.look(after_s=AGAIN_S)
     assert rig.asked == [1]
 
@@ -308,13 +308,13 @@ def test_a_record_that_loses_its_lease_while_it_waits_leaves_its_place_to_the_ne
     rig.add(1, 2, image=9)
     rig.look()
     rig.over.add(1)
-    rig.turn = lambda _: Turn.OURS
+    rig.turn = lambda _: Ask.OWNED
     rig.look(after_s=AGAIN_S)
     assert rig.asked == [2]
 
 
 def test_before_a_turn_that_was_taken_over_is_used_the_bucket_is_looked_into() -> None:
-    rig = Rig(lambda _: Turn.TAKEN_OVER)
+    rig = Rig(lambda _: Ask.TAKEN_OVER)
     [work] = rig.add(1)
     work.answer = AN_ANSWER
     rig.look()
@@ -326,7 +326,7 @@ def test_before_a_turn_that_was_taken_over_is_used_the_bucket_is_looked_into() -
 
 @pytest.mark.parametrize(("left", "dropped"), [(True, ["1"]), (False, [])])
 def test_only_a_record_that_stays_claimed_without_asking_gives_its_turn_up(*, left: bool, dropped: list[str]) -> None:
-    rig = Rig(lambda _: Turn.OURS)
+    rig = Rig(lambda _: Ask.OWNED)
     [work] = rig.add(1)
     rig.look()
     rig.reuse.settle(work, left=left)
@@ -335,7 +335,7 @@ def test_only_a_record_that_stays_claimed_without_asking_gives_its_turn_up(*, le
 
 
 def test_a_turn_that_the_next_record_of_the_task_takes_over_is_not_given_up() -> None:
-    rig = Rig(lambda _: Turn.OURS)
+    rig = Rig(lambda _: Ask.OWNED)
     work, _ = rig.add(1, 2, image=9)
     rig.look()
     work.ended = True
@@ -346,7 +346,7 @@ def test_a_turn_that_the_next_record_of_the_task_takes_over_is_not_given_up() ->
 
 def test_a_task_whose_records_all_wait_for_others_goes_on_when_they_are_answered() -> None:
     settings = replace(SETTINGS, detector_slots=1, fetch_workers=1, archive_workers=1)
-    store = FakeStore([claims(range(6))], turn=lambda _image, before: Turn.OURS if before else Turn.THEIRS)
+    store = FakeStore([claims(range(6))], turn=lambda _image, before: Ask.OWNED if before else Ask.ELSEWHERE)
     bench = Bench(store, settings=settings)
     bench.drain()
     assert store.outcome == dict.fromkeys(range(6), "committed")
@@ -357,7 +357,7 @@ class Crossing:
     """Two tasks with the same two images: each asks about its first one, and waits for what the other says about that."""
 
     def __init__(self) -> None:
-        self.earlier: dict[str, Earlier] = {}
+        self.earlier: dict[str, EarlierAnswer] = {}
         self.askers: dict[str, int] = {}
         self.crossed = threading.Barrier(2)
         self.asks = [threading.Event(), threading.Event()]
@@ -365,8 +365,8 @@ class Crossing:
     def task(self, number: int) -> Bench:
         first, second = (1, 2) if number == 0 else (2, 1)
 
-        def turn(image: str, _before: int) -> Turn:
-            return Turn.OURS if self.askers.setdefault(image, number) == number else Turn.THEIRS
+        def turn(image: str, _before: int) -> Ask:
+            return Ask.OWNED if self.askers.setdefault(image, number) == number else Ask.ELSEWHERE
 
         def fetched(image: int) -> None:
             if image == second:  # only once both tasks ask about their first one
@@ -397,7 +397,7 @@ def test_two_tasks_that_wait_for_each_others_images_both_end() -> None:
 
 
 def test_what_a_dead_task_has_archived_is_found_by_whoever_takes_its_turn_over() -> None:
-    store = FakeStore([claims([1, 2])], turn=lambda _image, _before: Turn.TAKEN_OVER)
+    store = FakeStore([claims([1, 2])], turn=lambda _image, _before: Ask.TAKEN_OVER)
     bench = Bench(store, archive=FakeArchive(answers={"answers/c0/None/1": b"{}"}))
     bench.drain()
     assert store.outcome == {1: "reused", 2: "committed"}
@@ -405,7 +405,7 @@ def test_what_a_dead_task_has_archived_is_found_by_whoever_takes_its_turn_over()
 
 
 def test_an_answer_that_is_gone_from_the_bucket_is_asked_for_by_whose_turn_it_is() -> None:
-    store = FakeStore([claims([1])], earlier={"1": EARLIER}, turn=lambda _image, before: Turn.OURS if before else Turn.THEIRS)
+    store = FakeStore([claims([1])], earlier={"1": EARLIER}, turn=lambda _image, before: Ask.OWNED if before else Ask.ELSEWHERE)
     bench = Bench(store)
     bench.drain()
     assert (store.outcome, bench.detector.asked) == ({1: "committed"}, {1: 1})
@@ -417,9 +417,9 @@ def test_an_interrupted_task_does_not_wait_for_the_answers_of_others() -> None:
     bench = Bench(store)
     pipeline = bench.pipeline()
 
-    def theirs(_image: str, _before: int) -> Turn:
+    def theirs(_image: str, _before: int) -> Ask:
         pipeline.interrupt()
-        return Turn.THEIRS
+        return Ask.ELSEWHERE
 
     store.turn = theirs
     with pytest.raises(errors.Interrupted):
@@ -431,9 +431,9 @@ def test_a_task_whose_chunk_is_lost_while_it_waits_for_others_ends() -> None:
     store = FakeStore([claims(range(4))])
     bench = Bench(store)
 
-    def theirs(_image: str, _before: int) -> Turn:
+    def theirs(_image: str, _before: int) -> Ask:
         bench.lose(0)
-        return Turn.THEIRS
+        return Ask.ELSEWHERE
 
     store.turn = theirs
     bench.drain()
@@ -456,7 +456,7 @@ def test_a_turn_that_cannot_be_given_up_is_one_warning(error: BaseException, cap
     def fails(number: int, _before: int) -> BaseException | None:
         return errors.DetectorFailed("500") if number == 1 else None
 
-    store = FakeStore([claims(range(40))], fails=lambda method, _: error if method == "drop_ask" else None)
+    store = FakeStore([claims(range(40))], fails=lambda method, _: error if method == "release_ask" else None)
     bench = Bench(store, detector=FakeDetector(fails))
     with pytest.raises(errors.ChunkIncomplete):
         bench.drain()

@@ -47,10 +47,10 @@ class Rows:
     def reap_expired_chunks(self) -> int:
         return 0
 
-    def batch_chunks(self, batch_id: BatchId) -> list[int]:  # noqa: ARG002
+    def unopened_chunks(self, batch_id: BatchId) -> list[int]:  # noqa: ARG002
         return list(self.chunks)
 
-    def earlier_tasks(self, batch_id: BatchId) -> int:  # noqa: ARG002
+    def mapped_task_count(self, batch_id: BatchId) -> int:  # noqa: ARG002
         return self.tasks_before
 
     def claim_chunk(self, run: Run, *, size: int, **_: Any) -> int | None:

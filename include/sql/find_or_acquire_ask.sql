@@ -1,20 +1,20 @@
 -- The newest answer to each of these images, as in find_answers; where there is none, whose turn it is to ask: ours, or someone else's.
 -- An ask lives while its record is claimed under that token, in a chunk that is open and leased: so it ends with its record, however that
--- ends, and renewing the lease keeps it. What stays claimed for the task's next try, and asks no more in this one, says so by drop_ask.
+-- ends, and renewing the lease keeps it. What stays claimed for the task's next try, and asks no more in this one, says so by release_ask.
 with seen as materialized (
     -- One snapshot shows the answers and the asks, so an ask that ended with a commit is never seen without what was committed.
-    -- gone_at: an answer that is no younger is known to be gone from the bucket.
+    -- newer_than: an answer that is no younger is known to be gone from the bucket.
     select w.image_sha256, w.record_id, w.token, w.chunk, newest.answer_key, newest.heatmap_key, newest.created_at,
            a.record_id as by_record, a.token as by_token, coalesce(lease.is_ours, false) as by_us,
            coalesce(lease.lasts and (select r.status = 'claimed' and r.token = a.token
                                        from anomaly.records as r
                                       where r.id = a.record_id), false) as alive
       from unnest(%(image_sha256s)s::text[], %(record_ids)s::bigint[], %(tokens)s::bigint[], %(chunk_numbers)s::integer[],
-                  %(gone_ats)s::timestamptz[]) as w (image_sha256, record_id, token, chunk, gone_at)
+                  %(newer_than)s::timestamptz[]) as w (image_sha256, record_id, token, chunk, newer_than)
       left join lateral (
         select e.answer_key, e.heatmap_key, e.created_at
           from anomaly.ai_results as e
-         where e.image_sha256 = w.image_sha256 and e.config = %(config)s and e.created_at > coalesce(w.gone_at, '-infinity')
+         where e.image_sha256 = w.image_sha256 and e.config = %(config)s and e.created_at > coalesce(w.newer_than, '-infinity')
            and (not %(fresh)s::boolean or (e.dag_id = %(dag_id)s and e.run_id = %(run_id)s))
          order by e.created_at desc
          limit 1) as newest on true

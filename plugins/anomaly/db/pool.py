@@ -1,0 +1,159 @@
+"""A bounded pool of checked connections, with a deadline for every call."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg.rows import DictRow, dict_row
+from sqlalchemy import event
+from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.pool import QueuePool
+
+from anomaly.db.errors import translating
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from anomaly.settings import Settings
+
+log = logging.getLogger(__name__)
+
+SESSION_SETTINGS = """
+select set_config('statement_timeout', '15s', false), set_config('lock_timeout', '5s', false),
+       set_config('idle_in_transaction_session_timeout', '15s', false), set_config('application_name', 'anomaly', false),
+       set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false)
+"""
+"""A prepared plan lives as long as its connection, and a table that was small when it was planned may be large by then. Frequent statements
+have an index made for them; without one, Postgres still scans the table. No statement here is worth compiling."""
+
+
+class CallDeadlines:
+    """Shuts the sockets of calls that take too long, since libpq has no read timeout.
+
+    For any thread. One thread has to call `shut_overdue` at regular intervals.
+    """
+
+    def __init__(self, *, deadline_s: float, clock: Callable[[], float]) -> None:
+        self._deadline_s = deadline_s
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._started: dict[socket.socket, float] = {}
+
+    @contextlib.contextmanager
+    def watching(self, sock: socket.socket) -> Iterator[None]:
+        """Put a deadline on the call that runs inside the block and uses *sock*."""
+        self._started[sock] = self._clock()
+        try:
+            yield
+        finally:
+            with self._lock:  # so that `shut_overdue` never shuts the socket under a later call
+                self._started.pop(sock, None)
+
+    def shut_overdue(self) -> int:
+        """Shut the sockets of calls past their deadline, which fail at once, and return their number."""
+        with self._lock:
+            overdue = [sock for sock, started in list(self._started.items()) if self._clock() - started > self._deadline_s]
+            for sock in overdue:
+                del self._started[sock]
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
+        return len(overdue)
+
+
+class CheckedPool(QueuePool):
+    """At most `db_pool_max` connections, in autocommit. One that is readable or was idle is checked before it is used."""
+
+    def __init__(self, creator: Callable[[], Any], settings: Settings, *, clock: Callable[[], float]) -> None:
+        super().__init__(
+            creator,
+            pool_size=settings.db_pool_max,
+            max_overflow=0,
+            timeout=settings.db_call_deadline_s,
+            use_lifo=True,
+            reset_on_return=None,
+        )
+        self.deadlines = CallDeadlines(deadline_s=settings.db_call_deadline_s, clock=clock)
+        self._idle_check_s = settings.db_idle_check_s
+        self._clock = clock
+        event.listen(self, "connect", self._on_connect)
+        event.listen(self, "checkout", self._on_checkout)
+        event.listen(self, "close", _on_close)
+
+    @contextlib.contextmanager
+    def cursor(self) -> Iterator[psycopg.Cursor[DictRow]]:
+        """Lend the cursor of a connection for one call. A connection whose call fails is closed."""
+        lent = self.connect()
+        try:
+            with self.deadlines.watching(lent.info["socket"]):
+                yield lent.info["cursor"]
+            self._mark_used(lent)
+        except BaseException as exc:
+            # After an interrupt, too, the rest of the answer is still to come.
+            lent.invalidate(exc)
+            raise
+        finally:
+            lent.close()
+
+    def _mark_used(self, entry: Any) -> None:
+        entry.info["used"] = self._clock()
+
+    def _on_connect(self, connection: Any, record: Any) -> None:
+        connection.autocommit = True
+        # A duplicate refers to this connection even after libpq has closed its own descriptor and the number is in use again.
+        record.info["socket"] = sock = socket.socket(fileno=os.dup(connection.fileno()))
+        record.info["cursor"] = cursor = connection.cursor(row_factory=dict_row)
+        with self.deadlines.watching(sock):
+            cursor.execute(SESSION_SETTINGS)
+        self._mark_used(record)
+
+    def _on_checkout(self, connection: Any, record: Any, _proxy: Any) -> None:
+        if self._clock() - record.info["used"] <= self._idle_check_s and not _is_readable(connection):
+            return
+        try:
+            with self.deadlines.watching(record.info["socket"]):
+                connection.execute("")
+        except (psycopg.Error, OSError) as exc:
+            log.info("database connection replaced error=%s", type(exc).__name__)
+            raise InvalidatePoolError from exc
+
+
+def _on_close(_connection: Any, record: Any) -> None:
+    if (sock := record.info.pop("socket", None)) is not None:
+        sock.close()
+
+
+def _is_readable(connection: psycopg.Connection[Any]) -> bool:
+    """Return whether an idle connection has something to read, which means that the server or a proxy has closed it."""
+    try:
+        poll = select.poll()
+        poll.register(connection.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+    except psycopg.Error:
+        return True
+
+
+def connector(dsn: str, settings: Settings) -> Callable[[], psycopg.Connection[Any]]:
+    """Return a function that opens a connection to *dsn* within `db_connect_timeout_s`, for callers without an Airflow hook."""
+    return lambda: psycopg.connect(dsn, autocommit=True, connect_timeout=settings.db_connect_timeout_s)
+
+
+def open_pool(creator: Callable[[], Any], settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> CheckedPool:
+    """Return a pool with its first `db_pool_min` connections open. *creator* opens a new psycopg connection.
+
+    Raises:
+        DatabaseUnavailable: the database cannot be reached.
+        Misconfigured: it refuses the login.
+    """
+    pool = CheckedPool(creator, settings, clock=clock)
+    with contextlib.ExitStack() as opened, translating():
+        for _ in range(settings.db_pool_min):
+            opened.callback(pool.connect().close)
+    return pool
