@@ -1,5 +1,5 @@
--- How many records are in each state in which something is still to be done, and how long ago the one was captured that is due for the longest.
--- Every run asks, so of each status at most a million are looked at: the question stays cheap however much has piled up.
+-- Counts unfinished records by state, and returns how long ago the oldest due record was captured.
+-- Every run asks, so at most a million records of each status are read, which keeps it cheap however large the backlog is.
 select count(*) filter (where pending.is_due) as due,
        count(*) filter (where not pending.is_due) as later,
        (select count(*) from (select from anomaly.records where status = 'claimed' limit 1000000) as claimed) as claimed,

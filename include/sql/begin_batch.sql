@@ -1,4 +1,4 @@
--- Opens the run's batch, or opens it again. `began_at` fences every later claim of the batch: the report sets it to null.
+-- Opens the run's batch, or reopens it. `began_at` fences every later claim of the batch: the report sets it to null.
 insert into anomaly.batches as b (batch_id, began_at, dag_id, run_id)
 values (%(batch_id)s, clock_timestamp(), %(dag_id)s, %(run_id)s)
     on conflict (batch_id) do update

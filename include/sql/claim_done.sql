@@ -1,12 +1,12 @@
--- Claims one chunk of done records for another scoring. Each comes once a run, since a failed re-scoring sets processed_at too.
+-- Claims one chunk of done records to score them again. A run takes each record once, since a failed re-scoring also sets processed_at.
 with batch as materialized (
-    -- This lock numbers the chunks and counts towards max_records. No row is no limit, hence the coalesce further down.
+    -- This lock numbers the chunks and counts towards max_records. `limit null` is no limit, hence the coalesce below.
     select batch_id, next_chunk, greatest(0, least(%(size)s::integer, coalesce(%(max_records)s::integer, 2147483647) - claimed)) as room
       from anomaly.batches
      where batch_id = %(batch_id)s and began_at = %(began_at)s
        for update
 ), due as materialized (
-    -- not_before is set here only where the detector asked for a pause.
+    -- A done record has a not_before only if the detector asked for a pause.
     select id
       from anomaly.records
      where status = 'done'
@@ -19,7 +19,7 @@ with batch as materialized (
      limit coalesce((select room from batch), 0)
        for update skip locked
 ), taken as (
-    -- By id alone: with a second condition on the status the planner went quadratic on tables that were never analysed.
+    -- By id alone: with a condition on the status the planner chose a quadratic plan on tables that were never analyzed.
     update anomaly.records as r
        set status = 'claimed', token = r.token + 1, batch_id = batch.batch_id, chunk = batch.next_chunk, attempts = 0, updated_at = now()
       from due, batch

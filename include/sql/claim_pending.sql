@@ -1,6 +1,6 @@
--- Claims one chunk of pending records that are due, and leases it. No row: nothing was due, or the batch is over.
+-- Claims one chunk of pending records that are due, and leases it. No row: nothing was due, or the batch is closed.
 with batch as materialized (
-    -- This lock numbers the chunks and counts towards max_records. No row is no limit, hence the coalesce further down.
+    -- This lock numbers the chunks and counts towards max_records. `limit null` is no limit, hence the coalesce below.
     select batch_id, next_chunk, greatest(0, least(%(size)s::integer, coalesce(%(max_records)s::integer, 2147483647) - claimed)) as room
       from anomaly.batches
      where batch_id = %(batch_id)s and began_at = %(began_at)s
@@ -16,7 +16,7 @@ with batch as materialized (
      limit coalesce((select room from batch), 0)
        for update skip locked
 ), taken as (
-    -- By id alone: with a second condition on the status the planner went quadratic on tables that were never analysed.
+    -- By id alone: with a condition on the status the planner chose a quadratic plan on tables that were never analyzed.
     update anomaly.records as r
        set status = 'claimed', token = r.token + 1, batch_id = batch.batch_id, chunk = batch.next_chunk, updated_at = now()
       from due, batch

@@ -1,6 +1,6 @@
--- The four updates of a verdict, or none of them. The fence is the update of the record: a stale token matches no row, and then
--- no other part finds anything to do. A fence written as a select would let a stale token commit. With status = 'claimed' alone, Postgres
--- would scan the index of claimed records instead of looking the key up: it is nearly empty whenever somebody counts it, and seldom is.
+-- Writes the four updates of a verdict, or none of them. The fence is the update of the record: a stale token matches no row, and the
+-- other parts take their rows from it. A fence written as a select would let a stale token commit. `status || ''` makes Postgres look up
+-- the primary key: it would scan the index of claimed records, which its statistics usually show as nearly empty.
 with held as (
     update anomaly.records
        set status = 'done', attempts = attempts + 1, lost = 0, not_before = null, last_error_code = null, last_error = null,
@@ -20,7 +20,7 @@ with held as (
     insert into anomaly.processing_log (record_id, event, attempt, token, batch_id, timings)
     select id, 'committed', attempts, token, batch_id, %(timings)s::jsonb from held
 ), flagged as (
-    -- What a person decided stays, and is not asked for again.
+    -- A person's review stays, and is not requested again.
     insert into anomaly.ai_flags as f (record_id, ai_processed, is_anomaly, needs_review)
     select id, true, %(is_anomaly)s::boolean, %(is_anomaly)s::boolean from held
         on conflict (record_id) do update

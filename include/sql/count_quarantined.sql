@@ -1,4 +1,4 @@
--- How many quarantined records are chosen, by the code of their last error. A null chooses all: run it as it is for an overview.
+-- Counts the chosen quarantined records by the code of their last error. Each parameter that is null chooses all.
 select coalesce(last_error_code, 'none') as error_code, count(*) as records
   from anomaly.records as r
  where status = 'quarantined'

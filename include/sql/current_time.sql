@@ -1,2 +1,2 @@
--- The database's clock, by which everything here is timed.
+-- The database's clock, which decides about leases.
 select clock_timestamp() as now

@@ -1,5 +1,5 @@
--- Looks at one page of the batches, by key, and deletes those that ended long ago and of which no chunk and no log entry is left, unless
--- it is a dry run, which counts as if those were gone. A run that begins its batch anew meanwhile keeps it: the lock looks again.
+-- Reads one page of the batches, by key, and deletes those that ended more than `days` ago and have no chunk or log entry left. A dry run
+-- deletes nothing, and counts as if chunks and log entries were gone. A batch that is reopened meanwhile stays: locking checks it again.
 with page as materialized (
     select b.batch_id
       from anomaly.batches as b

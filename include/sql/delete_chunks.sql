@@ -1,4 +1,4 @@
--- Looks at one page of the chunks, by their key, and deletes those of batches that ended long ago, unless it is a dry run.
+-- Reads one page of the chunks, by key, and deletes those of batches that ended more than `days` ago, unless it is a dry run.
 with page as materialized (
     select c.batch_id, c.chunk
       from anomaly.chunks as c

@@ -1,5 +1,5 @@
--- Looks at one page of the log, by id, and deletes what is old in it, unless it is a dry run. What a claimed record or a batch that is
--- not over has said stays: it tells how a statement ended whose answer was lost, and a report counts it.
+-- Reads one page of the log, by id, and deletes its old entries, unless it is a dry run. Entries of claimed records and of open batches
+-- stay: find_outcome reads them after an answer was lost, and the report counts them.
 with page as materialized (
     select l.id, l.record_id, l.batch_id, l.at < now() - %(days)s::integer * interval '1 day' as is_old
       from anomaly.processing_log as l
@@ -25,6 +25,6 @@ with page as materialized (
      where l.id = held.id
  returning l.id
 )
-select (select case when bool_or(page.is_old) then max(page.id) end from page) as after_id,  -- younger ones follow, and nothing else
+select (select case when bool_or(page.is_old) then max(page.id) end from page) as after_id,  -- null: only younger entries follow
        (select count(*) from old) as found,
        (select count(*) from gone) as deleted

@@ -1,4 +1,4 @@
--- No claim of this batch finds anything from here on.
+-- Closes the batch: later claims for it find nothing.
 update anomaly.batches
    set began_at = null, updated_at = now()
  where batch_id = %(batch_id)s

@@ -1,4 +1,4 @@
--- Ends a chunk, but only where nothing of it is claimed any more: no record may stay claimed without a lease.
+-- Ends a chunk if none of its records is claimed any more: no record may stay claimed without a lease.
 update anomaly.chunks as c
    set ended_at = clock_timestamp(), tally = %(tally)s::jsonb
  where c.batch_id = %(batch_id)s and c.chunk = %(chunk)s and c.map_index = %(map_index)s and c.try_number = %(try_number)s and c.ended_at is null

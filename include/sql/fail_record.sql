@@ -1,4 +1,4 @@
--- One attempt failed: the record is due again later, or quarantined where it can never succeed or has used up its attempts.
+-- Counts a failed attempt: the record is due again later, or quarantined if it can never succeed or has no attempts left.
 -- A failed re-scoring leaves the record done with its last result, and sets processed_at, or the run would take it again.
 with held as (
     update anomaly.records

@@ -1,4 +1,4 @@
--- The newest answer of one configuration to each of these images, whichever record it was for. A fresh run knows only its own.
+-- Returns the newest answer of a detector's configuration to each image, of any record. A fresh run sees only its own answers.
 select wanted.image_sha256, newest.answer_key, newest.heatmap_key
   from unnest(%(image_sha256s)s::text[]) as wanted (image_sha256)
  cross join lateral (

@@ -1,4 +1,4 @@
--- The record that was captured first of those that wait to be claimed, and how long ago that was. No row: nothing is due.
+-- Returns the due record that was captured first, and how long ago that was. No row: nothing is due.
 select captured_at as since, extract(epoch from clock_timestamp() - captured_at)::double precision as age_s, r.id as record_id
   from anomaly.records as r
  where status = 'pending' and (not_before is null or not_before <= (select clock_timestamp()))

@@ -1,5 +1,5 @@
--- Opens a chunk for one try of one task, or fences off an earlier try of it: every record that it still holds gets a new token.
--- An earlier try that died while it worked costs its suspects one `lost`. No row: the chunk ended, or someone else holds it.
+-- Opens a chunk for one try of one task, and fences off an earlier try: every record that the chunk still holds gets a new token.
+-- If the earlier try died while it worked, its suspects count one `lost`. No row: the chunk has ended, or another task holds it.
 with mine as materialized (
     select batch_id, chunk, claimed_from, opened_at, try_number, alone
       from anomaly.chunks

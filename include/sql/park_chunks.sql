@@ -1,4 +1,4 @@
--- Keeps every chunk of this try for its retry. A parked chunk that is never opened again blames no record for a death.
+-- Keeps every chunk of this try for the retry. If a parked chunk is never opened again, no record counts a death.
 with mine as materialized (
     select batch_id, chunk
       from anomaly.chunks

@@ -1,4 +1,4 @@
--- What a run would take, counted and left alone, and how fast the last one was: records a second from its first claim to its report.
+-- Counts the records that a run would claim, and returns the rate of the last run: records a second from its first claim to its report.
 select (select count(*)
           from anomaly.records
          where status = 'pending'

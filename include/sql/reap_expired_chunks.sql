@@ -1,5 +1,5 @@
--- Ends chunks whose lease ran out, and frees what they still hold. Few at a time, so that no transaction is long.
--- A worker that died while it worked costs its suspects one `lost`; at five a record is given up, not the next worker.
+-- Ends chunks whose lease has expired, and releases the records that they still hold. Few at a time, to keep transactions short.
+-- If the worker died while it worked, its suspects count one `lost`; at five the record is quarantined.
 with dead as materialized (
     select batch_id, chunk, claimed_from, opened_at, alone
       from anomaly.chunks

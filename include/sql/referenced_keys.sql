@@ -1,5 +1,5 @@
--- Which keys of the bucket the results of some images name: the next images after a SHA-256, in its order. Results of after the time at
--- which the caller began are left out, for the bucket may have been looked at before they came, and so are those older than the days.
+-- Returns the keys of the bucket that results refer to, one page of images in the order of their SHA-256. Results written after the caller
+-- began are left out, since the bucket may have been listed before. With `days`, so are results older than that.
 with images as materialized (
     select distinct a.image_sha256
       from anomaly.ai_results as a

@@ -1,4 +1,4 @@
--- Ends whatever of the batch has not ended, and frees what it still holds. Repeated until it finds no chunk.
+-- Ends all open chunks of the batch, and releases the records that they still hold. Repeated until it finds no chunk.
 with mine as materialized (
     select batch_id, chunk, claimed_from
       from anomaly.chunks

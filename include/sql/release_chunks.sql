@@ -1,4 +1,4 @@
--- Ends every chunk of this try, and frees what it still holds: due at once, no attempt counted.
+-- Ends every chunk of this try, and releases the records that it still holds: due at once, no attempt counted.
 with mine as materialized (
     select batch_id, chunk, claimed_from
       from anomaly.chunks

@@ -1,4 +1,4 @@
--- Gives one record back until the detector has time for it; no attempt is counted.
+-- Releases one record until the detector's pause is over. No attempt is counted.
 with held as (
     update anomaly.records
        set status = %(claimed_from)s, not_before = clock_timestamp() + %(delay_s)s * interval '1 s',

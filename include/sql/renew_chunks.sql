@@ -1,4 +1,4 @@
--- Prolongs the leases that this try still keeps; never shortens one. A chunk that it gave up must run out.
+-- Renews the leases of the chunks that this try still works, and never shortens one. The lease of a chunk that it gave up has to expire.
 with mine as materialized (
     select batch_id, chunk
       from anomaly.chunks

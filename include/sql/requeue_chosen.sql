@@ -1,4 +1,4 @@
--- Gives chosen quarantined records another life, the oldest first, and writes down on whose word. A null chooses all.
+-- Makes chosen quarantined records pending, the oldest first, and logs who asked for it. Each parameter that is null chooses all.
 with chosen as materialized (
     select r.id
       from anomaly.records as r

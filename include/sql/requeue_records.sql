@@ -1,4 +1,4 @@
--- Gives quarantined records of the window another life; once a run, since a quarantine sets processed_at.
+-- Makes quarantined records of the window pending. A run takes each record once, since quarantining sets processed_at.
 with batch as materialized (
     select batch_id
       from anomaly.batches

@@ -1,11 +1,11 @@
--- What a batch came to, in one snapshot: ends by event and error code, records by status, spread of each timing, tallies
--- of the chunks, anomalies.
+-- Reports a batch in one snapshot: outcomes by event and error code, records by status, the distribution of each timing, the tallies of
+-- its chunks, and its anomalies.
 with ends as materialized (
     select record_id, token, event, error_code, timings
       from anomaly.processing_log
      where batch_id = %(batch_id)s
 ), touched as (
-    -- Through the log and the index of claimed records: an index on batch_id alone would cost every claim one more entry.
+    -- By the log and the index of claimed records, since an index on batch_id alone would make every claim more expensive.
     select record_id as id from ends
      union
     select id from anomaly.records where batch_id = %(batch_id)s and status = 'claimed'

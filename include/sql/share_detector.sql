@@ -1,4 +1,4 @@
--- Says what this task wants of a detector that it shares with others, gives back what it did not use, and takes its part until it expires.
+-- Returns what this task did not use of a detector's quota, states its demand, and takes its share, which expires.
 select concurrency, requests, hold_s
   from anomaly.share_detector(
        in_detector => %(detector)s, in_holder => %(holder)s, in_wanted => %(wanted)s, in_flight => %(in_flight)s,

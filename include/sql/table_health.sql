@@ -1,4 +1,4 @@
--- What Postgres has counted in our tables: rows that are dead, and when somebody last cleaned up and last looked at what they hold.
+-- Postgres's statistics of the project's tables: live and dead rows, size, and the last vacuum and analyze.
 select s.schemaname || '.' || s.relname as name, s.n_live_tup as live, s.n_dead_tup as dead,
        pg_total_relation_size(s.relid) as size_bytes,
        greatest(s.last_vacuum, s.last_autovacuum) as vacuumed_at,

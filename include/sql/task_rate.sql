@@ -1,4 +1,4 @@
--- How many records a second a mapped task has worked, by the last run that had enough of them to tell.
+-- The rate of a mapped task, in records a second, in the last run with at least 20 records.
 select sum(w.records)::double precision / nullif(sum(w.seconds), 0) as records_per_s
   from (select sum(t.records) as records, extract(epoch from max(c.ended_at) - min(c.opened_at))::double precision as seconds
           from anomaly.chunks as c

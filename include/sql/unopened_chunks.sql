@@ -1,4 +1,4 @@
--- The batch's chunks that no task has opened yet: what an earlier try of `claim` committed.
+-- Lists the batch's chunks that no task has opened, which an earlier try of `claim` committed.
 select chunk
   from anomaly.chunks
  where batch_id = %(batch_id)s and map_index is null and ended_at is null

@@ -1,5 +1,5 @@
--- Which of these keys of the bucket no result names; with a number of days, which no result of these days does. Each key goes with the
--- SHA-256 of its image, by which the index of earlier answers finds the results.
+-- Returns those of the given keys that no result refers to; with `days`, no result of the last `days`. Each key comes with the SHA-256 of
+-- its image, for the index on ai_results.
 select wanted.key
   from unnest(%(keys)s::text[], %(image_sha256s)s::text[]) as wanted (key, image_sha256)
  where not exists (

@@ -1,4 +1,4 @@
-"""The part of a detector that a task has, while others ask the same one: the gateway to what they share."""
+"""Shares the quota of a detector among the tasks that ask it, through the records database."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ if TYPE_CHECKING:
     from anomaly.models.quota import Demand, Quota
 
 EXPIRES_S = 15.0
-"""After which the part of a task that was not heard of goes to the others."""
+"""How long a task keeps its share without renewing it."""
 FILL = 0.98
-"""Of what is stated, so that the second's worth that a bucket holds never leads over it within a minute."""
+"""Share of the stated quota that is used, so that a burst cannot exceed it within a minute."""
 BURST_S = 1.0
+"""Capacity of the token buckets, in seconds of the quota."""
 
 
 class DetectorQuotaStore:
-    """One task among those that ask a detector. For one thread at a time.
+    """One task's access to the shared quota. For one thread at a time.
 
     Args:
-        detector: what the others know it by: the id of its connection.
-        holder: what they know this task by.
+        detector: id of the detector's connection, the same in all tasks that share it.
+        holder: identifies this try of this task.
     """
 
     expires_s = EXPIRES_S
@@ -41,10 +42,10 @@ class DetectorQuotaStore:
         }
 
     def share(self, demand: Demand) -> Share:
-        """Take this task's part.
+        """Return what this task did not use, and take its next share.
 
         Raises:
-            DatabaseUnavailable: there was no answer; what was granted by then is lost until it expires.
+            DatabaseUnavailable: there was no answer; a share that was granted is lost until it expires.
         """
         params = {
             **self._fixed,

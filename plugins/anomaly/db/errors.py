@@ -1,4 +1,4 @@
-"""The one place where errors of psycopg and SQLAlchemy become our own."""
+"""Translates errors of psycopg and SQLAlchemy into the project's own."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ LOGIN_REFUSED = (
     "is not permitted to log in",
     "permission denied for database",
 )
-"""Parts of what libpq says when it may not connect; it hands no SQLSTATE on."""
+"""Parts of libpq's messages when the login is refused; it passes no SQLSTATE on."""
 
 
 @contextlib.contextmanager
 def translating() -> Iterator[None]:
-    """Within it, whatever psycopg or SQLAlchemy raises leaves as one of our own errors."""
+    """Raise errors of psycopg and SQLAlchemy as the project's own, with their cause."""
     try:
         yield
     except FOREIGN as exc:
@@ -40,26 +40,26 @@ def translating() -> Iterator[None]:
 
 
 def translate(exc: Exception) -> AnomalyError:
-    """Our word for an error of psycopg or of SQLAlchemy; the most specific first, and none is left out."""
-    said = _first_line(exc)
+    """Return the project's error for one of psycopg or SQLAlchemy. The most specific case comes first, and every error has one."""
+    message = _first_line(exc)
     match exc:
         case errors.UndefinedTable() | errors.UndefinedColumn() | errors.InvalidSchemaName() | errors.UndefinedFunction():
-            return Misconfigured(f"the records database lacks what a statement names ({said}): run bin/anomaly migrate")
-        case psycopg.Error() if _login_refused(exc, said):
-            return Misconfigured(f"the records database refuses the login: {said}")
+            return Misconfigured(f"the records database lacks what a statement names ({message}): run bin/anomaly migrate")
+        case psycopg.Error() if _login_refused(exc, message):
+            return Misconfigured(f"the records database refuses the login: {message}")
         case psycopg.Error(sqlstate=str(state)) if state.startswith(WRONG_STATEMENT):
-            return Misconfigured(f"the records database refuses a statement ({said}): run bin/anomaly check-sql")
+            return Misconfigured(f"the records database refuses a statement ({message}): run bin/anomaly check-sql")
         case psycopg.ProgrammingError(sqlstate=None):
-            return Misconfigured(f"the connection of the records database is wrong: {said}")
+            return Misconfigured(f"the connection of the records database is wrong: {message}")
         case errors.DataError():
-            return DetectorAnswerInvalid(f"the records database cannot store this: {said}")
+            return DetectorAnswerInvalid(f"the records database cannot store this: {message}")
         case _:
-            return DatabaseUnavailable(f"the records database is not available: {said}")
+            return DatabaseUnavailable(f"the records database is not available: {message}")
 
 
-def _login_refused(exc: psycopg.Error, said: str) -> bool:
+def _login_refused(exc: psycopg.Error, message: str) -> bool:
     if exc.sqlstate is None:
-        return isinstance(exc, psycopg.OperationalError) and any(part in said for part in LOGIN_REFUSED)
+        return isinstance(exc, psycopg.OperationalError) and any(part in message for part in LOGIN_REFUSED)
     return isinstance(exc, errors.InvalidAuthorizationSpecification | errors.InvalidPassword | errors.InvalidCatalogName)
 
 

@@ -1,4 +1,4 @@
-"""What statements take and give, as the project's values."""
+"""Converts between the project's values and the parameters and rows of statements."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ def claim_of(row: dict[str, Any], batch_id: BatchId, number: int) -> Claim:
     )
 
 
-def earlier_of(row: dict[str, Any]) -> EarlierAnswer:
+def earlier_answer_of(row: dict[str, Any]) -> EarlierAnswer:
     return EarlierAnswer(answer_key=row["answer_key"], heatmap_key=row["heatmap_key"])
 
 
-def wanted_params(wanted: Sequence[AnswerLookup]) -> dict[str, Any]:
+def lookup_params(wanted: Sequence[AnswerLookup]) -> dict[str, Any]:
     return {
         "image_sha256s": [each.image_sha256 for each in wanted],
         "record_ids": [each.claim.record_id for each in wanted],
@@ -70,12 +70,12 @@ def wanted_params(wanted: Sequence[AnswerLookup]) -> dict[str, Any]:
     }
 
 
-def answered_of(row: dict[str, Any]) -> FoundAnswer:
-    return FoundAnswer(earlier=earlier_of(row), at=row["created_at"])
+def found_answer_of(row: dict[str, Any]) -> FoundAnswer:
+    return FoundAnswer(earlier=earlier_answer_of(row), at=row["created_at"])
 
 
-def turn_of(row: dict[str, Any]) -> Ask:
-    if not row["ours"]:
+def ask_of(row: dict[str, Any]) -> Ask:
+    if not row["acquired"]:
         return Ask.ELSEWHERE
     return Ask.TAKEN_OVER if row["taken_over"] else Ask.OWNED
 

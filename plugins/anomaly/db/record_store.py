@@ -1,4 +1,4 @@
-"""The one gateway to the records: how they are claimed, held, and ended. Each method is one statement of `include/sql`."""
+"""Claims records, holds them under leases, and writes their outcomes."""
 
 from __future__ import annotations
 
@@ -30,46 +30,46 @@ log = logging.getLogger(__name__)
 
 ERROR_MAX_CHARS = 500
 REQUEUE_SIZE = 1000
-"""Records that one statement requeues, so that none is long."""
+"""Most records that one statement requeues, which keeps transactions short."""
 
 
 class RecordStore(AnswerStore):
-    """All talk with the records database. Safe to use from many threads.
+    """Everything that a run does in the records database. Each method runs one statement of `include/sql`. For any thread.
 
-    Every method raises DatabaseUnavailable where there was no answer, and Misconfigured where the schema does not fit.
+    Every method raises DatabaseUnavailable without an answer, and Misconfigured if the schema does not fit.
     """
 
     def __init__(self, database: Database, settings: Settings, *, rng: Random | None = None) -> None:
         super().__init__(database)
         self._settings = settings
-        self._rng = rng or Random()  # noqa: S311  # it spreads waits, and guards nothing
+        self._rng = rng or Random()  # noqa: S311  # for jitter
 
     # ── batches
 
     def begin_batch(self, run: Run) -> datetime:
-        """Open the run's batch, once or again; when it began fences all its later claims."""
+        """Open the run's batch, or reopen it, and return when it began, which fences all its later claims."""
         began_at: datetime = self._database.fetch_all("begin_batch", run_params(run))[0]["began_at"]
         return began_at
 
     def end_batch(self, batch_id: BatchId) -> None:
-        """From here on no claim of the batch finds anything."""
+        """Close the batch, so that later claims for it find nothing."""
         self._database.fetch_all("end_batch", {"batch_id": batch_id})
 
     def release_batch(self, batch_id: BatchId) -> Freed:
-        """End every chunk that the batch has left, whoever holds it, and free its records."""
-        return self._until_none("release_batch", {"batch_id": batch_id})
+        """End every chunk that is left in the batch, whichever task holds it, and release its records."""
+        return self._repeat_until_empty("release_batch", {"batch_id": batch_id})
 
     def report(self, batch_id: BatchId) -> BatchReport:
-        """What the batch came to, in one snapshot."""
+        """Count the outcomes of the batch in one snapshot."""
         return report_of(self._database.fetch_all("run_report", {"batch_id": batch_id})[0])
 
     def preview(self, run: Run) -> Preview:
-        """Count what the run would take, and change nothing."""
+        """Count the records that the run would claim."""
         row = self._database.fetch_all("preview_run", run_params(run))[0]
         return Preview(due={status: row[status] for status in ("pending", "quarantined", "done")}, records_per_s=row["records_per_s"])
 
     def current_time(self) -> datetime:
-        """By the database's clock."""
+        """Return the time of the database's clock."""
         now: datetime = self._database.fetch_all("current_time", {})[0]["now"]
         return now
 
@@ -78,22 +78,22 @@ class RecordStore(AnswerStore):
     def claim_chunk(
         self, run: Run, *, began_at: datetime, origin: Origin, map_index: int | None, try_number: int, lease_s: float, size: int = 0
     ) -> int | None:
-        """Claim the next records of the run's window, `run.chunk_size` or *size* of them. It reaps nothing.
+        """Claim the next records of the run's window as one chunk of at most *size* records, by default `run.chunk_size`.
 
         Returns:
-            The chunk's number. None: nothing is due, `max_records` is reached, or the batch is over.
+            The number of the chunk, or None: nothing is due, `max_records` is reached, or the batch is closed.
 
         Raises:
-            DatabaseUnavailable: if the connection died, a chunk may be claimed; `unopened_chunks` or `unfinished_chunks` lists it.
+            DatabaseUnavailable: a chunk may have been claimed; `unopened_chunks` or `unfinished_chunks` lists it.
         """
-        # Where the chunk is nobody's yet, whichever try of a task comes to open it may do so.
+        # A chunk without a task may be opened by any try of any task.
         holder = {"map_index": map_index, "try_number": 0 if map_index is None else try_number}
         params = {**run_params(run), **holder, "began_at": began_at, "size": size or run.chunk_size, "lease_s": lease_s}
         row = self._database.fetch_one(f"claim_{origin}", params, repeatable=False)
         return None if row is None else int(row["chunk"])
 
     def requeue(self, run: Run, *, began_at: datetime, actor: str) -> int:
-        """Make the quarantined records of the run's window pending again, at most `max_records`; how many they were."""
+        """Make the quarantined records of the run's window pending, at most `max_records`, and return how many there were."""
         wanted, requeued = run.max_records, 0
         while size := REQUEUE_SIZE if wanted is None else min(REQUEUE_SIZE, wanted - requeued):
             params = {**run_params(run), "began_at": began_at, "size": size, "actor": actor}
@@ -104,27 +104,28 @@ class RecordStore(AnswerStore):
         return requeued
 
     def reap_expired_chunks(self) -> int:
-        """End all chunks whose lease ran out; how many records are claimable again or given up."""
-        return self._until_none("reap_expired_chunks", {}).records
+        """End all chunks whose lease has expired, and return how many records they held."""
+        return self._repeat_until_empty("reap_expired_chunks", {}).records
 
     # ── chunks
 
     def unopened_chunks(self, batch_id: BatchId) -> list[int]:
-        """The batch's chunks that no task has opened yet: what an earlier try of `claim` committed."""
+        """Return the chunks of the batch that no task has opened, which an earlier try of `claim` committed."""
         return chunk_numbers(self._database.fetch_all("unopened_chunks", {"batch_id": batch_id}))
 
     def mapped_task_count(self, batch_id: BatchId) -> int:
+        """Return how many mapped tasks the run had before it was cleared."""
         return int(self._database.fetch_all("mapped_task_count", {"batch_id": batch_id})[0]["tasks"])
 
     def unfinished_chunks(self, batch_id: BatchId, holder: Holder) -> list[int]:
-        """What the mapped task has left, whichever of its tries claimed it."""
+        """Return the chunks that the mapped task has not finished, whichever of its tries claimed them."""
         return chunk_numbers(self._database.fetch_all("unfinished_chunks", {"batch_id": batch_id, "map_index": holder.map_index}))
 
     def open_chunk(self, batch_id: BatchId, number: int, holder: Holder, *, lease_s: float) -> tuple[Claim, ...]:
-        """Take a chunk over, with what it still holds; suspects, whose workers died, come last.
+        """Open a chunk and return the records that it still holds, those whose workers have died last.
 
         Raises:
-            LeaseLost: it has ended, or another task or a later try of this one holds it.
+            LeaseLost: the chunk has ended, or another task or a later try of this one holds it.
         """
         rows = self._database.fetch_all("open_chunk", {"chunk": number, "lease_s": lease_s, **holder_params(batch_id, holder)})
         if not rows:
@@ -132,19 +133,19 @@ class RecordStore(AnswerStore):
         return tuple(claim_of(row, batch_id, number) for row in rows if row["id"] is not None)
 
     def renew_chunks(self, batch_id: BatchId, numbers: Collection[int], holder: Holder, *, lease_s: float) -> set[int]:
-        """Prolong the leases of these chunks of this try; those that are still its own."""
+        """Renew the leases of these chunks, and return those that this try still holds."""
         params = {"chunks": list(numbers), "lease_s": lease_s, **holder_params(batch_id, holder)}
         return set(chunk_numbers(self._database.fetch_all("renew_chunks", params)))
 
     def park_chunks(self, run: Run, holder: Holder, *, lease_s: float) -> None:
-        """Keep what this try leaves unfinished until the next one opens it, at most for the lease."""
+        """Keep the unfinished chunks of this try for its next one, for the length of the lease."""
         self._database.fetch_all("park_chunks", {"lease_s": lease_s, **holder_params(run.batch_id, holder)})
 
     def mark_alone(self, claim: Claim, holder: Holder, *, alone: bool) -> None:
-        """Say that the claim's record is the only one in work, or that it is no longer.
+        """Mark the record as the only one in progress, or remove the mark.
 
         Raises:
-            LeaseLost: the chunk is not ours.
+            LeaseLost: this try does not hold the chunk.
         """
         record_id = claim.record_id if alone else None
         params = {"chunk": claim.chunk, "record_id": record_id, **holder_params(claim.batch_id, holder)}
@@ -152,16 +153,16 @@ class RecordStore(AnswerStore):
             raise LeaseLost(f"chunk {claim.chunk} has ended, or someone else holds it")
 
     def end_chunk(self, run: Run, number: int, holder: Holder, *, tally: dict[str, Any]) -> bool:
-        """End a chunk of which nothing is claimed any more. False: something is, or the chunk is not ours."""
+        """End a chunk without claimed records. Return False if it has some, or if this try does not hold it."""
         params = {"chunk": number, "tally": Jsonb(tally), **holder_params(run.batch_id, holder)}
         return bool(self._database.fetch_all("end_chunk", params, repeatable=False))
 
     def release_chunks(self, run: Run, holder: Holder) -> None:
-        """End everything that this try holds; its records are due at once."""
+        """End all chunks of this try. Their records are due at once."""
         row = self._database.fetch_all("release_chunks", holder_params(run.batch_id, holder))[0]
         log.info("chunks released chunks=%d records=%d", row["chunks"], row["records"])
 
-    # ── how a record ends
+    # ── outcomes
 
     def commit(
         self,
@@ -175,65 +176,64 @@ class RecordStore(AnswerStore):
         holder: Holder,
         timings: dict[str, float],
     ) -> None:
-        """Commit the record's four updates, or none of them.
+        """Write the record's result, log entry, status and flags in one transaction.
 
-        A commit whose answer was lost is sent again. It waits for the first one's row lock, so it finds either the record still
-        claimed, or the result under its own token.
+        If the answer of a commit is lost, it is sent again. It waits for the row lock of the first one, so it finds either the record
+        still claimed, or a result with its own token.
 
         Raises:
-            LeaseLost: another claim of this record came later.
-            DatabaseUnavailable: the commit did not happen, or it cannot be known; asking again is safe.
+            LeaseLost: the record was claimed again or released since.
+            DatabaseUnavailable: the outcome is unknown; committing again is safe.
         """
         who = {**claim_params(claim), **run_params(run), **holder_params(run.batch_id, holder)}
         what = {**verdict_params(answer, archived), "config": config, "image_sha256": image_sha256, "timings": json.dumps(timings)}
         if not self._database.execute("commit_verdict", {**who, **what}):
-            self._known("find_commit", claim)
+            self._earlier_outcome("find_commit", claim)
 
     def defer(self, claim: Claim, *, error: AnomalyError, timings: dict[str, float]) -> str:
-        """Count a failed attempt; the record is due again after a delay that doubles, or has used up its attempts.
+        """Count a failed attempt. The record is due again after a delay that doubles, or quarantined after its last attempt.
 
         Returns:
-            The record's status now: pending or quarantined, and done where it was a re-scoring.
+            The new status: pending or quarantined, or done if the record had a result before.
 
         Raises:
-            LeaseLost: another claim of this record came later.
+            LeaseLost: the record was claimed again or released since.
         """
         base_s, cap_s = self._settings.defer_backoff_s, self._settings.defer_cap_s
         wait_s = delay_s(claim.attempts + 1, base_s=base_s, cap_s=cap_s, rng=self._rng)
-        return self._ended("fail_record", claim, error, timings, delay_s=wait_s, permanent=False, attempts_max=self._settings.attempts_max)
+        return self._end("fail_record", claim, error, timings, delay_s=wait_s, permanent=False, attempts_max=self._settings.attempts_max)
 
     def quarantine(self, claim: Claim, *, error: AnomalyError, timings: dict[str, float]) -> str:
-        """Count a failed attempt and take the record out of work, with the reason; a re-scored one stays done.
+        """Count a failed attempt and quarantine the record with the reason. One that has a result stays done.
 
         Raises:
-            LeaseLost: another claim of this record came later.
+            LeaseLost: the record was claimed again or released since.
         """
-        return self._ended("fail_record", claim, error, timings, delay_s=0.0, permanent=True, attempts_max=self._settings.attempts_max)
+        return self._end("fail_record", claim, error, timings, delay_s=0.0, permanent=True, attempts_max=self._settings.attempts_max)
 
     def give_back(self, claim: Claim, *, error: AnomalyError, not_before_s: float) -> str:
-        """Give the record back for so many seconds, no attempt counted.
+        """Release the record for at least *not_before_s* without counting an attempt.
 
         Raises:
-            LeaseLost: another claim of this record came later.
+            LeaseLost: the record was claimed again or released since.
         """
-        return self._ended("release_record", claim, error, {}, delay_s=not_before_s)
+        return self._end("release_record", claim, error, {}, delay_s=not_before_s)
 
-    def _ended(self, name: str, claim: Claim, error: AnomalyError, timings: dict[str, float], **params: Any) -> str:
-        said = str(error).replace("\0", "")[:ERROR_MAX_CHARS]
-        failure = {"code": error.code, "error": said, "timings": Jsonb(timings)}
+    def _end(self, name: str, claim: Claim, error: AnomalyError, timings: dict[str, float], **params: Any) -> str:
+        message = str(error).replace("\0", "")[:ERROR_MAX_CHARS]
+        failure = {"code": error.code, "error": message, "timings": Jsonb(timings)}
         row = self._database.fetch_one(name, {**claim_params(claim), **failure, **params})
-        return str((row or self._known("find_outcome", claim))["status"])
+        return str((row or self._earlier_outcome("find_outcome", claim))["status"])
 
-    def _known(self, name: str, claim: Claim) -> dict[str, Any]:
-        """What this very claim came to before, if only its answer was lost."""
+    def _earlier_outcome(self, name: str, claim: Claim) -> dict[str, Any]:
+        """Return the row that this claim has written before, in case only the answer of that statement was lost."""
         if (row := self._database.fetch_one(name, claim_params(claim))) is None:
-            raise LeaseLost(f"record {claim.record_id} was claimed again after token {claim.token}, or set free")
+            raise LeaseLost(f"record {claim.record_id} was claimed again after token {claim.token}, or released")
         return row
 
     # ── connections
 
     def shut_overdue_calls(self) -> int:
-        """Shut the sockets of calls past their deadline; how many they were. For a thread that does nothing else."""
         return self._database.shut_overdue_calls()
 
     def pool_use(self) -> tuple[int, int]:
@@ -242,7 +242,7 @@ class RecordStore(AnswerStore):
     def close(self) -> None:
         self._database.close()
 
-    def _until_none(self, name: str, params: Params) -> Freed:
+    def _repeat_until_empty(self, name: str, params: Params) -> Freed:
         freed = Freed()
         while (found := Freed(**self._database.fetch_all(name, params)[0])).chunks:
             freed = Freed(chunks=freed.chunks + found.chunks, records=freed.records + found.records)

@@ -1,4 +1,4 @@
-"""The database's schema: brought up to date by yoyo-migrations, and checked before it is used."""
+"""Migrates the database's schema with yoyo-migrations, and checks that it is up to date."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 MIGRATIONS = FOLDER / "migrations"
 CONNECT_TIMEOUT_S = 5
 LOCK_TIMEOUT_S = 120
-"""How long a migration waits for another one that is under way."""
+"""How long a migration waits for another one to finish."""
 
 
 class _OneTransaction(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo ships no types
-    """Applies a migration and notes that it did, on one connection and so in one transaction: a crash leaves both or neither."""
+    """Applies and records each migration in one transaction, on one connection, so that a crash leaves both or neither."""
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
-        self._given = connection
+        self._shared = connection
         super().__init__(parse_uri("postgresql+psycopg:///"), "_yoyo_migrations")
 
     def connect(self, _uri: str) -> psycopg.Connection[Any]:
-        return self._given
+        return self._shared
 
     def copy(self) -> AbstractContextManager[_OneTransaction]:
         return contextlib.nullcontext(self)
 
 
 def migrate(dsn: str) -> list[str]:
-    """Apply what is missing, in order, and return the names of what was applied; side by side with another one it waits.
+    """Apply the missing migrations in order, and return their names. Waits for a migration that is already running.
 
     Raises:
         DatabaseUnavailable: the database cannot be reached, or another migration took too long.
@@ -54,7 +54,7 @@ def migrate(dsn: str) -> list[str]:
 
 def _applied(backend: _OneTransaction) -> list[str]:
     backend.create_lock_table()
-    # Under the advisory lock, which dies with its connection, yoyo's own lock can only be left over from a crash.
+    # The advisory lock ends with its connection, so yoyo's own lock can only be left over from a crash.
     backend.break_lock()
     todo = backend.to_apply(yoyo.read_migrations(str(MIGRATIONS)))
     for migration in todo:
@@ -64,10 +64,10 @@ def _applied(backend: _OneTransaction) -> list[str]:
 
 
 def check_migrations(connection: psycopg.Connection[Any]) -> None:
-    """Return where every migration is applied, those of a newer version included.
+    """Check that every migration of this version is applied. Those of a newer version may be as well.
 
     Raises:
-        Misconfigured: one is missing, or all of them are.
+        Misconfigured: a migration is missing.
     """
     missing = known_migrations() - applied_migrations(connection)
     if missing:
@@ -75,15 +75,15 @@ def check_migrations(connection: psycopg.Connection[Any]) -> None:
 
 
 def known_migrations() -> set[str]:
-    """The migrations that this version knows."""
+    """Return the ids of the migrations that this version ships."""
     return {path.stem for path in MIGRATIONS.glob("*.sql")}
 
 
 def applied_migrations(connection: psycopg.Connection[Any]) -> set[str]:
-    """The migrations that the database has seen, whichever version brought them.
+    """Return the ids of the migrations that the database has, of any version.
 
     Raises:
-        Misconfigured: it has seen none.
+        Misconfigured: it has none.
     """
     with translating():
         return {row[0] for row in connection.execute("select migration_id from anomaly._yoyo_migrations").fetchall()}

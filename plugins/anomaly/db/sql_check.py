@@ -1,4 +1,4 @@
-"""Checks edited SQL files against a real database: nothing is executed, and nothing changes."""
+"""Checks edited SQL files against a real database without executing them."""
 
 from __future__ import annotations
 
@@ -34,11 +34,12 @@ _KEYS = "image_sha256 image_key answer_key heatmap_key dag_id run_id map_index t
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """What a statement has to take, to give, and to say, for the claims to be safe."""
+    """The parameters, columns and parts of a statement that the project relies on."""
 
-    takes: str
-    gives: str = ""
-    says: tuple[str, ...] = ()
+    params: str
+    columns: str = ""
+    parts: tuple[str, ...] = ()
+    """Text without which claims are not safe."""
 
 
 CONTRACTS = {
@@ -65,7 +66,7 @@ CONTRACTS = {
     "find_answers": Contract("config image_sha256s fresh dag_id run_id", "image_sha256 answer_key heatmap_key"),
     "find_or_acquire_ask": Contract(
         f"{_TRY} config fresh dag_id run_id scope image_sha256s record_ids tokens chunk_numbers newer_than",
-        "image_sha256 answer_key heatmap_key created_at ours taken_over",
+        "image_sha256 answer_key heatmap_key created_at acquired taken_over",
         ("'claimed'", "r.token = a.token", "opened_at is not null", "leased_until >", "on conflict", "skip locked"),
     ),
     "find_outcome": Contract("record_id token claimed_from", "status"),
@@ -171,13 +172,13 @@ SAMPLES: dict[str, Any] = {
     "window_end": None,
     "window_start": None,
 }
-"""A value of the right type for each parameter that a statement may take."""
+"""A value of the right type for each parameter."""
 
 
 def check_statements(connection: psycopg.Connection[Any], statements: Statements) -> dict[str, str]:
-    """What is wrong with each statement, in one line; empty where nothing is.
+    """Return the faults of each statement in one line, which is empty if there are none.
 
-    The connection is in autocommit. Each statement is planned in a transaction that is rolled back.
+    The connection has to be in autocommit. Each statement is planned in a transaction that is rolled back.
     """
     names = sorted({*CONTRACTS, *statements.names()})
     return {name: "; ".join(_faults(connection, statements, name)) for name in names}
@@ -188,31 +189,31 @@ def _faults(connection: psycopg.Connection[Any], statements: Statements, name: s
         yield "the file is missing"
         return
     if name not in CONTRACTS:
-        yield "no part of the project runs this file"
+        yield "the project runs no statement of this name"
         return
     contract, text = CONTRACTS[name], _COMMENT.sub("", statements.text(name))
-    takes, wanted = set(PARAMETER.findall(text)), set(contract.takes.split())
-    yield from (f"there is no parameter {extra}" for extra in sorted(takes - wanted))
-    yield from (f"the parameter {lost} is missing" for lost in sorted(wanted - takes))
+    params, wanted = set(PARAMETER.findall(text)), set(contract.params.split())
+    yield from (f"the project passes no parameter {extra}" for extra in sorted(params - wanted))
+    yield from (f"the parameter {lost} is missing" for lost in sorted(wanted - params))
     folded = " ".join(text.lower().split())
-    yield from (f"{said!r} is missing, without which the claims are not safe" for said in contract.says if said not in folded)
-    if takes <= wanted:
-        yield from _planned(connection, text, set(contract.gives.split()))
+    yield from (f"{part!r} is missing, without which the claims are not safe" for part in contract.parts if part not in folded)
+    if params <= wanted:
+        yield from _planned(connection, text, set(contract.columns.split()))
 
 
 def _planned(connection: psycopg.Connection[Any], text: str, wanted: set[str]) -> Iterator[str]:
     try:
         with connection.transaction(force_rollback=True):
             connection.execute(f"explain {text}".encode(), SAMPLES)
-            gives = _columns(connection, text)
+            columns = _columns(connection, text)
     except psycopg.Error as exc:
         yield (exc.diag.message_primary or str(exc)).splitlines()[0]
         return
-    yield from (f"the column {lost} is missing from what it returns" for lost in sorted(wanted - gives))
+    yield from (f"the column {lost} is missing from what it returns" for lost in sorted(wanted - columns))
 
 
 def _columns(connection: psycopg.Connection[Any], text: str) -> set[str]:
-    """The names of a statement's columns, as the server describes them without running it."""
+    """Return the names of a statement's columns, which the server describes without running it."""
     with psycopg.ClientCursor(connection) as cursor:
         query = cursor.mogrify(text.encode(), SAMPLES).encode()
     for result in (connection.pgconn.prepare(b"", query), connection.pgconn.describe_prepared(b"")):

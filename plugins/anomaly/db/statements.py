@@ -1,10 +1,11 @@
-"""The SQL of the project, by name: one file a statement in `include/sql`, read once."""
+"""The SQL of the project by name: one file for each statement in `include/sql`."""
 
 from __future__ import annotations
 
 import re
 from functools import cache
 from pathlib import Path
+from typing import Any, LiteralString
 
 from anomaly.errors import Misconfigured
 
@@ -14,28 +15,31 @@ PARAMETER = re.compile(r"%\((\w+)\)s")
 
 
 class Statements:
-    """Every statement of a folder, read when made; `migrations/` is not looked at."""
+    """The statements of a folder, read once, without those in its `migrations/`."""
 
     def __init__(self, folder: Path = FOLDER) -> None:
         self.folder = folder
-        self._texts = {path.stem: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.sql"))}
+        # LiteralString to a type checker: the files belong to the project, and no text is composed at run time.
+        self._texts: dict[str, Any] = {path.stem: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.sql"))}
 
-    def text(self, name: str) -> str:
-        """The statement of that name, with named parameters.
+    def text(self, name: str) -> LiteralString:
+        """Return the statement of that name, with named parameters.
 
         Raises:
             Misconfigured: the folder has no such file.
         """
         try:
-            return self._texts[name]
+            text: LiteralString = self._texts[name]
         except KeyError as exc:
             raise Misconfigured(f"there is no statement {name}.sql in {self.folder}") from exc
+        return text
 
     def names(self) -> list[str]:
+        """Return the names of all statements."""
         return list(self._texts)
 
 
 @cache
 def default_statements() -> Statements:
-    """The statements that the project came with, or as their owner edited them."""
+    """Return the statements in `include/sql`, which the owner of the records may have edited."""
     return Statements()

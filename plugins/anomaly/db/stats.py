@@ -1,4 +1,4 @@
-"""What the records database knows of how fast the work goes and of how much waits."""
+"""Throughput and backlog, as the records database knows them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
 
 
 class StatsStore:
-    """Each method raises DatabaseUnavailable where there was no answer, and Misconfigured where the schema does not fit."""
+    """Every method raises DatabaseUnavailable without an answer, and Misconfigured if the schema does not fit."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def records_per_s(self) -> float | None:
-        """Of one mapped task, in the last run that had enough records to tell; None before there was one."""
+        """Return the rate of one mapped task in the last run with enough records to measure it; None if there was no such run."""
         rate: float | None = self._database.fetch_all("task_rate", {})[0]["records_per_s"]
         return rate
 
     def backlog(self) -> Backlog:
-        """What waits right now."""
+        """Count the records in each unfinished state."""
         return Backlog(**self._database.fetch_all("backlog", {})[0])

@@ -1,4 +1,4 @@
-"""Answers of a detector, as frozen values, and which record may ask for one."""
+"""A detector's answers, and which record may ask for one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EarlierAnswer:
-    """Where the bucket keeps what a detector said about an image before."""
+    """Keys in the bucket of an earlier answer to an image."""
 
     answer_key: str
     heatmap_key: str | None = None
@@ -23,10 +23,10 @@ class EarlierAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What the detector said about an image."""
+    """A detector's judgement of an image."""
 
     score: float
-    """In the detector's own unit; larger is more anomalous."""
+    """In the detector's own unit. Larger is more anomalous."""
     is_anomaly: bool
     threshold: float | None = None
     label: str | None = None
@@ -42,20 +42,20 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A detector's answer: as it came, and as we read it."""
+    """A detector's answer: its bytes, and the verdict read from them."""
 
     raw: bytes = field(repr=False)
     verdict: Verdict
     latency_ms: float
     reused: bool = False
-    """True when it was read from the archive and not asked for."""
+    """True if the answer was read from the bucket, without a request to the detector."""
     pause_s: float = 0.0
-    """Seconds for which the detector wants no further request, because a limit of its is used up."""
+    """Seconds until the detector accepts further requests, if a rate limit is used up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveKeys:
-    """Where the bucket keeps what belongs to a verdict."""
+    """Keys in the bucket of what belongs to a verdict."""
 
     image_key: str
     answer_key: str
@@ -63,11 +63,13 @@ class ArchiveKeys:
 
 
 def regions_json(verdict: Verdict) -> str:
-    """The regions as the database stores them."""
+    """Return the regions as the database stores them."""
     return json.dumps(verdict.regions)
 
 
 class Ask(Enum):
+    """State of the ask for an image: the right of one record at a time to ask the detector about it, while others wait for the answer."""
+
     OWNED = "owned"
     TAKEN_OVER = "taken over"
     """Owned, after another record owned it. That record's task may have archived an answer."""
@@ -76,17 +78,17 @@ class Ask(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerLookup:
-    """An answer to the image of a record, and the turn where there is none."""
+    """A record that needs an answer to its image, or the ask if there is none."""
 
     claim: Claim
     image_sha256: str
     newer_than: datetime | None = None
-    """When the answer was written that is no longer in the bucket; only a newer one will do."""
+    """When an answer that is missing from the bucket was written. Only a newer one counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundAnswer:
-    """What was said about an image, and when it was written down."""
+    """An earlier answer, and when its result was written."""
 
     earlier: EarlierAnswer
     at: datetime

@@ -1,4 +1,4 @@
-"""What the bucket holds, as values: an object, and which image its key speaks of."""
+"""Objects of the bucket, and the meaning of their keys."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datetime import datetime
 
-_OURS = re.compile(
+_IMAGE_KEY = re.compile(
     r"""(?:^|/)(?:images/sha256|(?:answers|heatmaps)/[0-9a-f]{64})
         /([0-9a-f]{2})/(?P<sha256>\1[0-9a-f]{62})(?:-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})?\.[a-z]+$""",
     re.VERBOSE,
 )
-_OF_A_RUN = re.compile(r"(?:^|/)runs/[^/]+/(?:report\.json)?$")
+_RUN_KEY = re.compile(r"(?:^|/)runs/[^/]+/(?:report\.json)?$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredObject:
-    """An object as a listing of the bucket tells it."""
+    """An object in a listing of the bucket."""
 
     key: str
     written_at: datetime
@@ -27,11 +27,11 @@ class StoredObject:
 
     @property
     def image_sha256(self) -> str | None:
-        """The SHA-256 of the image to which it belongs; None where the key is none that we make for one."""
-        found = _OURS.search(self.key)
+        """SHA-256 of the image to which it belongs; None if its key has none of the project's forms."""
+        found = _IMAGE_KEY.search(self.key)
         return found["sha256"] if found else None
 
     @property
     def belongs_to_run(self) -> bool:
-        """Whether it is a run's folder or report."""
-        return _OF_A_RUN.search(self.key) is not None
+        """True for the folder or the report of a run."""
+        return _RUN_KEY.search(self.key) is not None

@@ -1,4 +1,4 @@
-"""What a detector's connection states about its limits, and what a task wants and gets of them."""
+"""A detector's quota, and the demand and share of a task."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _COUNTED = ("input_tokens", "prompt_tokens", "output_tokens", "completion_tokens
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quota:
-    """Limits of a detector, for all tasks together; None is no limit."""
+    """Limits that a detector's connection states, for all tasks together. None is no limit."""
 
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
@@ -25,32 +25,32 @@ class Quota:
 
     @property
     def counts_requests(self) -> bool:
-        """Whether a request may only start out of what was granted."""
+        """True if each request needs a grant."""
         return self.requests_per_minute is not None or self.tokens_per_minute is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
-    """What a task wants until it asks again, and what became of what it had."""
+    """A task's demand until its next call, and its use of the last share."""
 
     wanted: int = 0
-    """Requests that it would have in flight; 0: it leaves."""
+    """Requests that it wants in flight. 0 gives up its share."""
     in_flight: int = 0
     requests: int = 0
-    """Requests that it would start."""
+    """Requests that it wants to start."""
     unused: int = 0
-    """Requests that were granted and not started."""
+    """Granted requests that were not started."""
     tokens_each: float = 1.0
-    """Of a request, as far as is known."""
+    """Expected tokens of a request."""
     tokens_back: float = 0.0
-    """Granted and not used; negative where requests took more than was thought."""
+    """Granted tokens that were not used; negative if requests used more than expected."""
     hold_s: float = 0.0
-    """Seconds for which the detector wants to be left alone."""
+    """Seconds for which the detector accepts no requests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """A task's part of a detector."""
+    """A task's share of a detector's quota."""
 
     concurrency: int
     """Requests that it may have in flight."""
@@ -60,7 +60,7 @@ class Share:
 
 
 def tokens_of(usage: Mapping[str, Any] | None) -> float | None:
-    """How many tokens an answer has used; None where it does not say."""
+    """Return the tokens that a request used, or None if *usage* does not state them."""
     if not usage:
         return None
     if (total := _count(usage, "total_tokens")) is not None:

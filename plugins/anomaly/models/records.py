@@ -1,4 +1,4 @@
-"""Records and their images, as frozen values."""
+"""Claimed records and their images."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ if TYPE_CHECKING:
     from anomaly.models.runs import BatchId, Origin
 
 FIRST_TOKEN = 2
-"""Claiming and opening add one each."""
+"""The token after the first claim, to which claiming and opening add one each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """One record, held as long as its chunk's lease."""
+    """A record claimed by this task, valid while the lease of its chunk lasts."""
 
     record_id: int
     image_url: str
     token: int
-    """Grows with every claim and every opening of this record; a smaller one is stale."""
+    """Fencing token. Incremented by every claim and every opening of the record; a smaller token is stale."""
     batch_id: BatchId
     chunk: int
     claimed_from: Origin
     attempts: int = 0
     lost: int = 0
-    """How often a worker died while it may have worked this record."""
+    """Number of workers that died while they may have worked on this record."""
     image_sha256: str | None = None
-    """Known when the image was seen before."""
+    """Known if the image was downloaded before."""
     earlier: EarlierAnswer | None = None
-    """What the run's detector said about that image."""
+    """The earlier answer of the run's detector to that image."""
 
     @property
     def held_before(self) -> bool:
-        """Whether someone held the record before this claim, so that there may be an answer already."""
+        """True if the record was held before this claim, so that the bucket may have its answer."""
         return self.token > FIRST_TOKEN
 
 

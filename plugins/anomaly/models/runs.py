@@ -1,4 +1,4 @@
-"""Runs, their batches and chunks, as frozen values."""
+"""Runs, their batches, chunks and reports."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from anomaly.errors import Misconfigured
 BatchId = NewType("BatchId", uuid.UUID)
 Select = Literal["pending", "failed", "all"]
 Origin = Literal["pending", "done"]
-"""The status that a claimed record came from, and gets back when it is freed."""
+"""The status of a record before it was claimed, which it gets back when it is released."""
 
 CHUNK_SIZE = 250
-"""Where nobody asked for a size, and nothing was measured yet."""
+"""Default size, used until a rate has been measured."""
 _BATCH_NAMESPACE = uuid.UUID("6f0b8d0e-6a54-4c61-9c1b-0d4f6a1f2a77")
 
 
 @cache
 def batch_id_of(dag_id: str, run_id: str) -> BatchId:
-    """Derive the batch of a run; a second try of `claim` finds what its first try committed."""
+    """Derive the id of a run's batch, so that a second try of `claim` finds what its first try committed."""
     return BatchId(uuid.uuid5(_BATCH_NAMESPACE, f"{dag_id}\n{run_id}"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """Records captured in [start, end); None is unbounded."""
+    """Records captured in [start, end). None is unbounded."""
 
     start: datetime | None = None
     end: datetime | None = None
@@ -36,7 +36,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One run of the DAG: what it may claim, and who asks."""
+    """One run of the DAG: the records that it may claim, and its options."""
 
     dag_id: str
     run_id: str
@@ -48,7 +48,7 @@ class Run:
     fresh: bool = False
     max_failure_rate: float = 1.0
     dry_run: bool = False
-    """Claims nothing, and reports what it would."""
+    """Claim nothing, and report what the run would claim."""
     requested_by: str = "airflow"
 
     @property
@@ -58,7 +58,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
-    """Who works a chunk: one try of one mapped task."""
+    """One try of one mapped task, which holds chunks."""
 
     map_index: int
     try_number: int
@@ -68,14 +68,14 @@ class Holder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
-    """What one lease covers, as it travels by XCom."""
+    """A chunk, the records under one lease, as it is passed by XCom."""
 
     batch_id: BatchId
     number: int
     began_at: datetime
-    """When the batch began, by the database's clock; fences every later claim of the batch."""
+    """When the batch began, by the database's clock. Fences every later claim of the batch."""
     size: int = CHUNK_SIZE
-    """Records of each further chunk that its task claims."""
+    """Records of each further chunk that the task claims."""
 
     def to_xcom(self) -> dict[str, Any]:
         return {"batch": str(self.batch_id), "chunk": self.number, "began_at": self.began_at.isoformat(), "size": self.size}
@@ -85,20 +85,20 @@ class Chunk:
         """Read a chunk description.
 
         Raises:
-            Misconfigured: it is not one of ours.
+            Misconfigured: *value* does not describe a chunk.
         """
         try:
-            began_at = datetime.fromisoformat(value["began_at"])  # type: ignore[index]  # a wrong shape is what we catch
+            began_at = datetime.fromisoformat(value["began_at"])  # type: ignore[index]  # a wrong shape is caught below
             batch_id = BatchId(uuid.UUID(value["batch"]))  # type: ignore[index]
-            size = int(value.get("size", CHUNK_SIZE))  # type: ignore[attr-defined]  # a claim of an older version says none
+            size = int(value.get("size", CHUNK_SIZE))  # type: ignore[attr-defined]  # older versions send no size
             return cls(batch_id=batch_id, number=int(value["chunk"]), began_at=began_at, size=size)  # type: ignore[index]
         except (AttributeError, TypeError, KeyError, ValueError) as exc:
-            raise Misconfigured(f"this is no chunk description of the claim task: {str(value)[:200]}") from exc
+            raise Misconfigured(f"not a chunk description of the claim task: {str(value)[:200]}") from exc
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Freed:
-    """What a release or a reap set free."""
+    """Counts of chunks that were ended and records that were released."""
 
     chunks: int = 0
     records: int = 0
@@ -106,7 +106,7 @@ class Freed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimingStats:
-    """How a timing was spread."""
+    """Distribution of a timing."""
 
     count: int
     p50_ms: float
@@ -116,33 +116,33 @@ class TimingStats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchReport:
-    """What a batch came to, as the database counts it."""
+    """The outcomes of a batch, as the database counts them."""
 
     statuses: dict[str, int]
-    """Records whose last claim was the batch's."""
+    """Records whose last claim was of this batch, by status."""
     events: dict[tuple[str, str | None], int]
-    """How claims ended, by event and error code."""
+    """Ended claims by event and error code."""
     timings: dict[str, TimingStats]
     tallies: dict[int, dict[str, Any]]
-    """Of each ended chunk, as its task counted."""
+    """The tally of each ended chunk."""
     anomalies: int
     reused: int
-    """Verdicts read from the archive."""
+    """Verdicts read from the bucket."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """What a run would take."""
+    """The records that a run would claim."""
 
     due: dict[str, int]
-    """Records by the status that they would be taken from."""
+    """Records by their current status."""
     records_per_s: float | None
-    """Of the last run that took any; None when there was none."""
+    """Rate of the last run that claimed any; None if there was none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuarantineFilter:
-    """Some of the quarantined records: those for which all that is given holds."""
+    """Chooses quarantined records. Those match that fulfil every given condition."""
 
     error_code: str | None = None
     window: Window = field(default_factory=Window)
@@ -151,12 +151,12 @@ class QuarantineFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backlog:
-    """Records with which something is still to be done, by state; a million stands for that or more."""
+    """Unfinished records by state. Each count stops at a million."""
 
     due: int
     later: int
-    """Pending, and not before a time that has not come."""
+    """Pending, and deferred to a later time."""
     claimed: int
     quarantined: int
     oldest_due_age_s: float | None
-    """How long ago the one was captured that is due for the longest; None where nothing is due."""
+    """Age of the due record that was captured first; None if nothing is due."""

@@ -287,7 +287,7 @@ def test_dead_rows_and_tables_that_nobody_has_analysed_are_told_with_what_to_run
     bench.do("vacuum anomaly.records")
     bench.do("select pg_stat_force_next_flush()")
     [records] = [table for table in store.tables() if table.name == "anomaly.records"]
-    assert records.hint == "it was never analysed, so statements are planned blindly: run analyze anomaly.records"
+    assert records.hint == "it was never analyzed, so statements are planned without statistics: run analyze anomaly.records"
     bench.do("analyze anomaly.records")
     bench.do("select pg_stat_force_next_flush()")
     assert [table.hint for table in store.tables() if table.name == "anomaly.records"] == [""]
@@ -296,4 +296,4 @@ def test_dead_rows_and_tables_that_nobody_has_analysed_are_told_with_what_to_run
 def test_dead_rows_that_come_again_after_a_vacuum_are_blamed_on_an_old_transaction() -> None:
     now = datetime.now(UTC)
     table = TableStats(name="anomaly.chunks", live=4000, dead=1500, size_bytes=1, vacuumed_at=now, analysed_at=now)
-    assert table.hint == "27% of its rows are dead: run vacuum (analyze) anomaly.chunks, and see whether an old transaction keeps them"
+    assert table.hint == "27% of its rows are dead: run vacuum (analyze) anomaly.chunks, and look for an old transaction that keeps them"

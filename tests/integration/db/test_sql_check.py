@@ -68,7 +68,7 @@ def test_the_check_changes_nothing(database: str, folder: Path) -> None:
         ("commit_verdict", ("and status || '' = 'claimed'", ""), "\"'claimed'\" is missing, without which the claims are not safe"),
         ("claim_done", ("skip locked", ""), "'skip locked' is missing, without which the claims are not safe"),
         ("renew_chunks", (" and ended_at is null", ""), "'ended_at is null' is missing, without which the claims are not safe"),
-        ("renew_chunks", ("%(lease_s)s", "%(lease)s"), "there is no parameter lease; the parameter lease_s is missing"),
+        ("renew_chunks", ("%(lease_s)s", "%(lease)s"), "the project passes no parameter lease; the parameter lease_s is missing"),
         ("open_chunk", ("taken.image_url, ", ""), "the column image_url is missing from what it returns"),
         ("backlog", ("select", "selct"), 'syntax error at or near "selct"'),
     ],
@@ -90,7 +90,7 @@ def test_a_fence_that_stands_only_in_a_comment_is_no_fence(database: str, folder
 def test_missing_and_unknown_files_are_named(database: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "backlog.sql").rename(folder / "backlogs.sql")
     code, said = check(database, folder, capsys)
-    assert (code, said["backlog"], said["backlogs"]) == (1, "the file is missing", "no part of the project runs this file")
+    assert (code, said["backlog"], said["backlogs"]) == (1, "the file is missing", "the project runs no statement of this name")
 
 
 def test_a_database_that_cannot_be_asked_is_one_sentence_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:

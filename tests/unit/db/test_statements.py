@@ -32,4 +32,4 @@ def test_the_shipped_statements_are_read_once_and_hold_no_migrations() -> None:
 
 
 def test_the_check_knows_a_sample_for_each_parameter_and_no_other() -> None:
-    assert {name for contract in CONTRACTS.values() for name in contract.takes.split()} == set(SAMPLES)
+    assert {name for contract in CONTRACTS.values() for name in contract.params.split()} == set(SAMPLES)

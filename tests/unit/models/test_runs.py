@@ -28,7 +28,7 @@ def test_a_chunk_that_an_older_version_claimed_is_worked_all_the_same() -> None:
     [None, 3, "x", [], {}, *({"batch": batch, "chunk": 1, "began_at": "2026-01-01T00:00:00+00:00"} for batch in ("no uuid", 5, None))],
 )
 def test_a_chunk_description_that_is_not_ours_is_refused(value: object) -> None:
-    with pytest.raises(errors.Misconfigured, match="no chunk description"):
+    with pytest.raises(errors.Misconfigured, match="not a chunk description"):
         Chunk.from_xcom(value)
 
 
