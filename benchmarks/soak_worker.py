@@ -23,10 +23,9 @@ from anomaly.db.record_store import RecordStore
 from anomaly.errors import TryEnded
 from anomaly.images import download as images
 from anomaly.models.runs import Chunk, Holder, Run, Window
-from anomaly.pipeline.feed import Feed
+from anomaly.pipeline.drain import Pipeline
 from anomaly.pipeline.lease import Keeper
-from anomaly.pipeline.record import Steps
-from anomaly.pipeline.worker import Pipeline
+from anomaly.pipeline.parts import Parts
 from anomaly.settings import Settings
 
 if TYPE_CHECKING:
@@ -65,21 +64,22 @@ def work(given: dict[str, Any]) -> None:
         blamed: set[int] = set()
         for number in range(1, TRIES + 1):
             holder = Holder(map_index=given["map_index"], try_number=number, last_try=number == TRIES)
-            steps = Steps(
+            parts = Parts(
                 run=run,
                 holder=holder,
                 images=images.ImageSource(session, SETTINGS, rules),
                 detector=detector,
                 archive=archive,
                 store=store,
-                commits=SETTINGS.commit_workers,
-                archivers=SETTINGS.archive_workers,
-            )
-            fleet = DetectorQuotaStore(
-                database, detector="soak", holder=f"{run.batch_id}/{holder.map_index}/{number}", quota=detector.quota
+                fleet=DetectorQuotaStore(
+                    database, detector="soak", holder=f"{run.batch_id}/{holder.map_index}/{number}", quota=detector.quota
+                ),
+                settings=SETTINGS,
+                rng=Random(f"{holder.map_index}/{holder.try_number}"),  # noqa: S311  # it spreads waits
+                blamed=blamed,
             )
             try:
-                a_pipeline(run, holder, chunk, steps=steps, store=store, fleet=fleet, blamed=blamed).drain()
+                a_pipeline(parts, chunk, store).drain()
             except TryEnded as exc:
                 log.warning("try %d ended: %s", number, exc)
                 time.sleep(exc.delay_s)
@@ -87,26 +87,12 @@ def work(given: dict[str, Any]) -> None:
                 return
 
 
-def a_pipeline(
-    run: Run, holder: Holder, chunk: Chunk, *, steps: Steps, store: RecordStore, fleet: DetectorQuotaStore, blamed: set[int]
-) -> Pipeline:
+def a_pipeline(parts: Parts, chunk: Chunk, store: RecordStore) -> Pipeline:
     def keeper(on_lost: Callable[[int], None]) -> Keeper:
-        renew = partial(store.renew_chunks, run.batch_id, holder=holder, lease_s=SETTINGS.lease_s)
+        renew = partial(store.renew_chunks, parts.run.batch_id, holder=parts.holder, lease_s=SETTINGS.lease_s)
         return Keeper(lease_s=SETTINGS.lease_s, renew=renew, shut_overdue_calls=store.shut_overdue_calls, on_lost=on_lost)
 
-    return Pipeline(
-        run=run,
-        holder=holder,
-        feed=Feed(run=run, holder=holder, first=chunk, store=store, lease_s=SETTINGS.lease_s, learn=steps.learn),
-        steps=steps,
-        store=store,
-        fleet=fleet,
-        blamed=blamed,
-        keeper=keeper,
-        worked=lambda _: None,
-        settings=SETTINGS,
-        rng=Random(f"{holder.map_index}/{holder.try_number}"),  # noqa: S311  # it spreads waits
-    )
+    return Pipeline(parts, chunk, keeper=keeper, on_worked=lambda _: None)
 
 
 def a_run(run_id: str) -> Run:

@@ -45,7 +45,7 @@ StraightPuts.put = lambda self, key, *args, **kwargs: None if "/runs/" in key or
 GARBAGE = """
 import gc
 from pathlib import Path
-from anomaly.pipeline.worker import Pipeline
+from anomaly.pipeline.drain import Pipeline
 drain = Pipeline.drain
 def count_and_drain(self):
     Path({file!r}).write_text(f"{{gc.get_freeze_count()}} {{len(gc.get_objects())}}")

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import anomaly
 from anomaly.errors import ChunkIncomplete, DetectorFailed, LeaseLost, Misconfigured
 from anomaly.models.runs import Chunk, Holder, Run
 from anomaly.pipeline import runs
-from anomaly.pipeline.feed import Feed
+from anomaly.pipeline.drain import Pipeline
 from anomaly.pipeline.lease import Keeper
-from anomaly.pipeline.record import Steps
-from anomaly.pipeline.worker import Pipeline
+from anomaly.pipeline.parts import Parts
 from tests.parts.fakes import SETTINGS, FakeArchive, FakeDetector, FakeFleet, FakeImages
 from tests.parts.record_builders import HOLDER, Bench
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from embedded.postgres import Postgres
 
-PACKAGE = Path(runs.__file__).parent
+PACKAGE = Path(anomaly.__file__).parent
 WALL_CLOCKS = {("time", "time"), ("time", "time_ns"), ("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today"), ("date", "today")}
 
 
@@ -57,29 +57,18 @@ def work(bench: Bench, run: Run, chunk: Chunk, *, images: FakeImages | None = No
             on_lost=on_lost,
         )
 
-    steps = Steps(
+    parts = Parts(
         run=run,
         holder=HOLDER,
         images=images or FakeImages(),
         detector=detector or FakeDetector(),
         archive=FakeArchive(),
         store=store,
-        commits=SETTINGS.commit_workers,
-        archivers=SETTINGS.archive_workers,
-    )
-    Pipeline(
-        run=run,
-        holder=HOLDER,
-        feed=Feed(run=run, holder=HOLDER, first=chunk, store=store, lease_s=60),
-        steps=steps,
-        store=store,
         fleet=FakeFleet(),
-        blamed=set(),
-        keeper=keeper,
-        worked=lambda _: None,
         settings=SETTINGS,
         rng=Random(1),
-    ).drain()
+    )
+    Pipeline(parts, chunk, keeper=keeper, on_worked=lambda _: None).drain()
 
 
 def claimed(bench: Bench, run: Run) -> list[Chunk]:

@@ -14,10 +14,9 @@ from anomaly.models.answers import Answer, ArchiveKeys, Ask, FoundAnswer, Verdic
 from anomaly.models.quota import Demand, Quota, Share
 from anomaly.models.records import Claim, Image
 from anomaly.models.runs import BatchId, Chunk, Holder, Run, Window
-from anomaly.pipeline.feed import Feed
+from anomaly.pipeline.drain import Pipeline
 from anomaly.pipeline.lease import Keeper
-from anomaly.pipeline.record import Steps
-from anomaly.pipeline.worker import Pipeline
+from anomaly.pipeline.parts import Parts
 from anomaly.settings import Settings
 
 if TYPE_CHECKING:
@@ -264,28 +263,20 @@ class Bench:
 
     def pipeline(self, *, worked: Callable[[Tally], None] | None = None) -> Pipeline:
         first = Chunk(batch_id=BATCH, number=0, began_at=datetime(2026, 1, 1, tzinfo=UTC))
-        steps = Steps(
+        return Pipeline(self.parts(), first, keeper=self._keeper, on_worked=worked or self.tallies.append)
+
+    def parts(self) -> Parts:
+        return Parts(
             run=self.run,
             holder=self.holder,
             images=self.images,
             detector=self.detector,
             archive=self.archive,
             store=self.store,
-            commits=self.settings.commit_workers,
-            archivers=self.settings.archive_workers,
-        )
-        return Pipeline(
-            run=self.run,
-            holder=self.holder,
-            feed=Feed(run=self.run, holder=self.holder, first=first, store=self.store, lease_s=60, learn=steps.learn),
-            steps=steps,
-            store=self.store,
             fleet=self.fleet,
-            blamed=self.blamed,
-            keeper=self._keeper,
-            worked=worked or self.tallies.append,
             settings=self.settings,
             rng=Random(1),
+            blamed=self.blamed,
         )
 
     def _keeper(self, on_lost: Callable[[int], None]) -> Keeper:

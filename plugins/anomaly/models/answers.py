@@ -49,6 +49,8 @@ class Answer:
     latency_ms: float
     reused: bool = False
     """True if the answer was read from the bucket, without a request to the detector."""
+    earlier: EarlierAnswer | None = None
+    """Keys of the answer in the bucket, if an earlier result refers to it."""
     pause_s: float = 0.0
     """Seconds until the detector accepts further requests, if a rate limit is used up."""
 

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 FIRST_TOKEN = 2
 """The token after the first claim, to which claiming and opening add one each."""
+SUSPECT_LOST = 2
+"""A record during whose work this many workers died is worked last and alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +33,11 @@ class Claim:
     """Known if the image was downloaded before."""
     earlier: EarlierAnswer | None = None
     """The earlier answer of the run's detector to that image."""
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether the record may be what killed its workers."""
+        return self.lost >= SUSPECT_LOST
 
     @property
     def held_before(self) -> bool:

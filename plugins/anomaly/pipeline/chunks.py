@@ -1,42 +1,31 @@
-"""The chunks that a task holds: opened early enough, kept leased, counted, ended, and freed or parked at the end."""
+"""Holds a task's chunks: opens them ahead, keeps their leases, counts and ends them, and parks or releases what is left."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import partial
+from typing import TYPE_CHECKING
 
-from anomaly.errors import AnomalyError, LeaseLost, Retryable
+from anomaly.errors import AnomalyError, DatabaseUnavailable, LeaseLost
 from anomaly.metrics import Tally
-from anomaly.pipeline.record import Work
-from anomaly.pipeline.stages import Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from anomaly.models.records import Claim
-    from anomaly.models.runs import Holder, Run
     from anomaly.pipeline.feed import Feed, OpenChunk
     from anomaly.pipeline.lease import Keeper
-    from anomaly.pipeline.stages import Loop
+    from anomaly.pipeline.parts import Parts
+    from anomaly.pipeline.stages import Stage, Timings
 
 log = logging.getLogger(__name__)
 
 UNFINISHED_MAX = 3
-"""A task that could not finish so many chunks claims no more: something is wrong for now."""
-SUSPECT_LOST = 2
-"""A record during whose work so many workers died is worked last and alone."""
-
-
-class ChunkStore(Protocol):
-    """What becomes of chunks in the database. Nothing changes where someone else holds them by now."""
-
-    def mark_alone(self, claim: Claim, holder: Holder, *, alone: bool) -> None: ...
-    def end_chunk(self, run: Run, number: int, holder: Holder, *, tally: dict[str, Any]) -> bool: ...
-    def park_chunks(self, run: Run, holder: Holder, *, lease_s: float) -> None: ...
-    def release_chunks(self, run: Run, holder: Holder) -> None: ...
-    def pool_use(self) -> tuple[int, int]: ...
+"""A task that has left records of so many chunks unfinished claims no more: something is wrong for now."""
 
 
 @dataclass(slots=True, eq=False)
@@ -49,195 +38,206 @@ class _Held:
 
 
 class Chunks:
-    """For the loop's thread.
+    """An asynchronous iterator over the claims of a task's chunks, until nothing is due or `close` is called.
+
+    Suspects, whose workers died, come last, and each one only when no other record is in work.
 
     Args:
-        keeper: makes the keeper of the leases, given whom to tell when a chunk is lost.
-        failed: is told why no further chunk can be opened.
-        patience_s: how long it is tried again to open one while the database is away.
-        worked: is given the tally of each chunk that was worked.
-        lost: is told of each chunk that was lost.
+        stage: one thread for statements on chunks.
+        keeper: makes the keeper of the leases, given a function to call with each lost chunk.
+        on_worked: called with the tally of each chunk whose records have all ended.
     """
 
     def __init__(
         self,
-        *,
-        run: Run,
-        holder: Holder,
+        parts: Parts,
         feed: Feed,
-        store: ChunkStore,
-        loop: Loop,
+        *,
+        stage: Stage,
         keeper: Callable[[Callable[[int], None]], Keeper],
-        failed: Callable[[BaseException], None],
-        worked: Callable[[Tally], None],
-        lost: Callable[[], None],
-        patience_s: float,
-        clock: Callable[[], float],
+        on_worked: Callable[[Tally], None],
     ) -> None:
-        self._run = run
-        self._holder = holder
-        self._store = store
-        self._tell_failed = failed
-        self._tell_worked = worked
-        self._tell_lost = lost
-        self._patience_s = patience_s
-        self._clock = clock
-        self._loop = loop
-        self.keeper = keeper(lambda number: loop.call_soon(lambda: self._lost(number)))
+        self._run, self._holder, self._store = parts.run, parts.holder, parts.store
+        self._feed = feed
+        self._stage = stage
+        self._ahead = 2 * parts.settings.detector_slots
+        self._patience_s = parts.settings.write_patience_s
+        self._on_worked = on_worked
+        self._metrics = parts.metrics
+        self._clock = parts.clock
+        loop = asyncio.get_running_loop()
+
+        def on_lost(number: int) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and the task is over
+                loop.call_soon_threadsafe(self._lost, number)
+
+        self.keeper = keeper(on_lost)
         self._held: dict[int, _Held] = {}
-        self._fed = False
-        self.feeding = False
+        self._waiting: deque[Claim] = deque()
+        self._suspects: deque[Claim] = deque()
+        self._alone: Claim | None = None
+        self._in_work = 0
+        self._ended = asyncio.Event()
+        self._opening: asyncio.Task[None] | None = None
         self._resting = False
-        self._failing_since: float | None = None
-        self._alone: Work | None = None
-        self.waiting: deque[Work] = deque()
-        self._suspects: deque[Work] = deque()
-        claiming = loop.stage("claim", workers=1)
-        self._open = Step("open", claiming, lambda _: feed.next(), self._opened, self._not_opened)
-        self._end = Step("end", claiming, self._end_held, lambda _held, _result: None, self._not_ended)
-        self._mark = Step("mark", claiming, self._mark_alone, self._marked, self._not_marked)
+        self._failure: BaseException | None = None
+        self._drained = False
+
+    def __aiter__(self) -> Chunks:
+        return self
+
+    async def __anext__(self) -> Claim:
+        while True:
+            self._open_ahead()
+            if self._waiting:
+                self._in_work += 1
+                return self._waiting.popleft()
+            if self._opening:
+                await asyncio.wait([self._opening])
+            elif self._failure:
+                raise self._failure
+            elif self._in_work and (self._suspects or not self._drained):
+                self._ended.clear()
+                await self._ended.wait()
+            elif self._suspects:
+                self._in_work += 1
+                self._alone = self._suspects.popleft()
+                return self._alone
+            else:
+                raise StopAsyncIteration
 
     # ── opening
 
-    def feed_more(self, *, below: int) -> None:
-        """Open the next chunk when fewer records than *below* wait, but none while a suspect is to be worked alone."""
-        if self._fed or self.feeding or self._resting or self._suspects or self._alone or len(self.waiting) >= below:
+    def _open_ahead(self) -> None:
+        if self._opening and self._opening.done():
+            self._opening = None
+        if self._drained or self._opening or self._suspects or self._alone or len(self._waiting) >= self._ahead:
             return
         if sum(held.unfinished > 0 for held in self._held.values()) >= UNFINISHED_MAX:
-            self._fed = True
-            return
-        self.feeding = True
-        self._open.stage.submit(self._open, None)
+            self._drained = True
+        else:
+            self._opening = asyncio.create_task(self._open())
 
-    def feed_no_more(self) -> list[Work]:
-        """Open no further chunk; returns what was not begun yet."""
-        self._fed = True
-        not_begun = [*self.waiting, *self._suspects]
-        self.waiting.clear()
-        self._suspects.clear()
-        return not_begun
+    async def _open(self) -> None:
+        """Open the next chunk. Repeats while the database is away, since claimed chunks would stay unopened."""
+        failing_since: float | None = None
+        while True:
+            try:
+                self._opened(await self._stage.run(self._feed.next))
+            except DatabaseUnavailable as exc:
+                log.warning("no chunk opened: %s", exc)
+                failing_since = self._clock() if failing_since is None else failing_since
+                failing_s = self._clock() - failing_since
+                if failing_s >= self._patience_s or self._drained:
+                    self._drained, self._failure = True, exc
+                    return
+                self._resting = True
+                await asyncio.sleep(min(5.0, max(0.2, failing_s)))
+                self._resting = False
+            except Exception as exc:  # noqa: BLE001  # raised by the iterator
+                self._drained, self._failure = True, exc
+                return
+            else:
+                return
 
-    @property
-    def drained(self) -> bool:
-        """Whether nothing more will come."""
-        return self._fed and not (self.feeding or self.waiting or self._suspects)
-
-    def _opened(self, _subject: None, chunk: OpenChunk | None) -> None:
-        self.feeding = False
-        self._failing_since = None
+    def _opened(self, chunk: OpenChunk | None) -> None:
         if chunk is None:
-            self._fed = True
+            self._drained = True
             return
         self._held[chunk.number] = _Held(chunk.number, left=len(chunk.claims))
         self.keeper.hold(chunk.number, since=chunk.since)
-        for claim in chunk.claims:
-            (self._suspects if claim.lost >= SUSPECT_LOST else self.waiting).append(Work(claim))
+        if not self._drained:
+            for claim in chunk.claims:
+                (self._suspects if claim.is_suspect else self._waiting).append(claim)
 
-    def _not_opened(self, _subject: None, error: BaseException) -> None:
-        """A database that is away for a moment is no reason to leave a window half drained, and chunks unopened."""
-        self.feeding = False
-        log.warning("no chunk opened: %s", error)
-        now = self._clock()
-        if self._failing_since is None:
-            self._failing_since = now
-        failing_s = now - self._failing_since
-        if isinstance(error, Retryable) and failing_s < self._patience_s:
-            self._resting = True
-            self._loop.call_later(min(5.0, max(0.2, failing_s)), self._rested)
-        else:
-            self._fed = True
-            self._tell_failed(error)
+    def close(self) -> list[Claim]:
+        """Open no further chunk; return the claims that were not begun."""
+        self._drained = True
+        not_begun = [*self._waiting, *self._suspects]
+        self._waiting.clear()
+        self._suspects.clear()
+        self._in_work += len(not_begun)
+        self._ended.set()
+        if self._resting:
+            self.abandon()
+        return not_begun
 
-    def _rested(self) -> None:
-        self._resting = False
+    def abandon(self) -> None:
+        """Wait no longer for a chunk that is being opened."""
+        if self._opening:
+            self._opening.cancel()
 
-    # ── suspects
+    # ── a record
 
-    def next_suspect(self, begin: Callable[[Work], None]) -> None:
-        """Begin the next suspect, once the database knows that it is worked alone."""
-        if self._suspects and not self.feeding and not self._alone:
-            self._alone = self._suspects.popleft()
-            self._mark.stage.submit(self._mark, (self._alone, begin))
+    def check(self, claim: Claim) -> None:
+        """Raise LeaseLost if the record's chunk is held by someone else by now, or may be."""
+        if self._held[claim.chunk].lost:
+            raise LeaseLost(f"the lease of chunk {claim.chunk} is lost")
 
-    def _mark_alone(self, subject: tuple[Work, Callable[[Work], None] | None]) -> None:
-        work, begin = subject
-        self._store.mark_alone(work.claim, self._holder, alone=begin is not None)
+    async def begin_alone(self, claim: Claim) -> None:
+        """Write down that a suspect is the only record in work.
 
-    def _marked(self, subject: tuple[Work, Callable[[Work], None] | None], _result: None) -> None:
-        work, begin = subject
-        if begin is None:
-            self._alone = None
-        else:
-            begin(work)
+        Raises:
+            LeaseLost: the chunk is held by someone else.
+            DatabaseUnavailable: it is not written down, so the record must not be worked.
+        """
+        await self._stage.run(partial(self._store.mark_alone, claim, self._holder, alone=True))
 
-    def _not_marked(self, subject: tuple[Work, Callable[[Work], None] | None], error: BaseException) -> None:
-        work, begin = subject
-        log.warning("record id=%d not marked as worked alone: %s", work.claim.record_id, error)
-        self._alone = None
-        if isinstance(error, LeaseLost):
-            self._lost(work.claim.chunk)
-        if begin is not None:
-            event = LeaseLost.code if self.is_lost(work) else "unfinished"
-            self.close(work, event, error if isinstance(error, AnomalyError) else None)
-
-    # ── ending
-
-    def is_lost(self, work: Work) -> bool:
-        """Whether the record's chunk is someone else's by now."""
-        return self._held[work.claim.chunk].lost
-
-    def close(self, work: Work, event: str, error: AnomalyError | None = None) -> None:
-        """The record is no longer ours to work; `unfinished` leaves it claimed for the next try of the task."""
-        work.ended = True
-        work.image = work.answer = None
-        held = self._held[work.claim.chunk]
-        held.tally.end(event, error_code=error.code if error else None, timings=work.timings)
+    async def end(self, claim: Claim, event: str, error: AnomalyError | None, timings: Timings) -> None:
+        """Count how a record ended, and end its chunk after its last one; `unfinished` leaves it claimed for the task's next try."""
+        held = self._held[claim.chunk]
+        held.tally.end(event, error_code=error.code if error else None, timings=timings)
         held.unfinished += event == "unfinished"
         held.left -= 1
-        if work is self._alone:
-            self._mark.stage.submit(self._mark, (work, None))
+        if claim is self._alone:
+            try:
+                await self._stage.run(partial(self._store.mark_alone, claim, self._holder, alone=False))
+            except AnomalyError as exc:
+                log.warning("record id=%d is still marked as worked alone: %s", claim.record_id, exc)
+            self._alone = None
         if held.left == 0:
-            self._worked(held)
+            await self._worked(held)
+        self._in_work -= 1
+        self._ended.set()
 
-    def _worked(self, held: _Held) -> None:
-        log.info("chunk worked number=%d %s", held.number, held.tally)
-        log.debug("database pool: in_use=%d open=%d", *self._store.pool_use())
-        self._tell_worked(held.tally)
+    async def _worked(self, held: _Held) -> None:
+        self._count(held)
         if held.unfinished:
             return  # it stays leased until it is parked
         self.keeper.drop(held.number)
         del self._held[held.number]
-        if not held.lost:
-            self._end.stage.submit(self._end, held)
+        if held.lost:
+            return
+        try:
+            await self._stage.run(lambda: self._store.end_chunk(self._run, held.number, self._holder, tally=held.tally.as_json()))
+        except AnomalyError as exc:
+            log.warning("chunk %d not ended; its lease runs out: %s", held.number, exc)
 
-    def _end_held(self, held: _Held) -> None:
-        self._store.end_chunk(self._run, held.number, self._holder, tally=held.tally.as_json())
-
-    def _not_ended(self, held: _Held, error: BaseException) -> None:
-        log.warning("chunk %d not ended, which its lease will do: %s", held.number, error)
+    def _count(self, held: _Held) -> None:
+        log.info("chunk worked number=%d %s", held.number, held.tally)
+        log.debug("database pool: in_use=%d open=%d", *self._store.pool_use())
+        self._on_worked(held.tally)
 
     def _lost(self, number: int) -> None:
-        """What waits is dropped now, what is under way at its next step."""
+        """Drop the claims that wait; those in work find out at their next `check`."""
         held = self._held.get(number)
-        if held is None or held.lost:
+        if held is None or held.lost or held.left == 0:
             return
-        self._tell_lost()
-        log.warning("lease of chunk %d lost with %d records under way", number, held.left)
+        self._metrics.lease_lost()
+        log.warning("lease of chunk %d lost with %d records in work", number, held.left)
         held.lost = True
-        for queue in (self.waiting, self._suspects):
-            for work in [work for work in queue if work.claim.chunk == number]:
-                queue.remove(work)
-                self.close(work, LeaseLost.code)
+        for queue in (self._waiting, self._suspects):
+            for claim in [claim for claim in queue if claim.chunk == number]:
+                queue.remove(claim)
+                held.tally.end(LeaseLost.code, error_code=None, timings={})
+                held.left -= 1
+        if held.left == 0:
+            self._count(held)
+            del self._held[number]
+
+    # ── the end of the task
 
     @property
     def unfinished(self) -> int:
-        """Records that are left for the next try."""
+        """Records that are left for the task's next try."""
         return sum(held.unfinished for held in self._held.values() if not held.lost)
-
-    def park(self, *, delay_s: float, margin_s: float) -> None:
-        """Keep what is left claimed until the next try begins."""
-        self._store.park_chunks(self._run, self._holder, lease_s=delay_s + margin_s)
-
-    def release(self) -> None:
-        """Give what is left back, untouched."""
-        self._store.release_chunks(self._run, self._holder)

@@ -1,169 +1,238 @@
-"""What was answered before is not asked again, and an image is asked about by one record at a time, whichever task works it.
+"""Finds an earlier answer to an image, and lets one record at a time ask about it, whichever task works the others.
 
-Records with the same image share a request. Within a task they wait for it in here. Across tasks the database says whose turn it is, by
-the same statement that looks for earlier answers, a group of images at a time; those whose turn it is not look again after a while.
+Within a task, records with the same image share one request. Across tasks, the database says which record may ask, by the same statement
+that looks for earlier answers, for a group of images at a time. A record whose image another task asks about looks again after a while.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from anomaly.models.answers import Ask
-from anomaly.pipeline.stages import Step
+from anomaly.errors import AnomalyError, DatabaseUnavailable, Retryable
+from anomaly.models.answers import Answer, AnswerLookup, Ask, FoundAnswer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Sequence
+    from datetime import datetime
 
-    from anomaly.models.records import Claim
-    from anomaly.pipeline.record import Work
-    from anomaly.pipeline.stages import Loop, Stage
+    from anomaly.models.answers import EarlierAnswer
+    from anomaly.models.records import Claim, Image
+    from anomaly.pipeline.parts import Parts
+    from anomaly.pipeline.stages import Stage, Timings
 
 log = logging.getLogger(__name__)
 
 GROUP = 32
-"""Records that one statement looks up: their share of a round trip is small."""
-WAIT_S = 0.05
-"""How long a record waits for its group to fill while the detector runs short of work."""
-AGAIN_S = 0.5
-"""How long a record waits that another task asks for, until it is looked up again."""
+"""Images in one statement, so that each one's share of the round trip is small."""
+GROUP_WAIT_S = 0.05
+"""How long an image waits for its group to fill while the detector runs out of work."""
+RETRY_S = 0.5
+"""Seconds after which a record looks again for the answer that another task asks for."""
 
 
-class Next(Protocol):
-    """What becomes of a record; the pipeline decides."""
+@dataclass(eq=False, slots=True)
+class _Shared:
+    """An image that a record of this task is finding an answer to, while others with the same image wait."""
 
-    def goes_on(self, work: Work) -> bool: ...
-    def answered(self, work: Work) -> None: ...
-    def unanswered(self, work: Work) -> None: ...
-    def failed(self, step: Step, work: Work, error: BaseException) -> None: ...
+    answer: asyncio.Future[Answer | None]
+    followers: int = 0
 
 
-class Reuse:
-    """Records that have their image and no answer yet. For the loop's thread.
+class Deduplication:
+    """Answers to images, each paid for once.
 
     Args:
-        find: looks up earlier answers to a group of records and whose turn it is to ask about the others, by one statement.
-        drop: gives the turn up that a record has with an image.
-        read: reads the answer of one record that was found, or that may be there.
-        reading: the stage on which it does so.
+        patiently: runs a call on a stage again while the database or the bucket is away.
+        finding: one thread for statements.
+        reading: threads that read from the archive.
+        check: raises LeaseLost if a record is held by someone else.
+        running_low: whether the detector may run out of records before a request is answered.
+        fetching: whether images are being fetched, so that more may follow soon.
+        may_start: cleared while nothing new may be asked.
     """
 
     def __init__(
         self,
+        parts: Parts,
         *,
-        find: Callable[[list[Work]], None],
-        drop: Callable[[Claim, str], None],
-        read: Callable[[Work], None],
+        patiently: Callable[..., Awaitable[Any]],
+        finding: Stage,
         reading: Stage,
-        then: Next,
-        loop: Loop,
-        clock: Callable[[], float],
+        check: Callable[[Claim], None],
+        running_low: Callable[[], bool],
+        fetching: Callable[[], bool],
+        may_start: asyncio.Event,
     ) -> None:
-        self._then = then
-        self._loop = loop
-        self._clock = clock
-        self._group: list[Work] = []
-        self._since = 0.0
-        self._sharing: dict[str, tuple[Work, list[Work]]] = {}
-        """By the image's SHA-256: the record that is asked about, and those that wait for its answer."""
-        self._elsewhere: list[Work] = []
-        """Those whose image someone else asks about."""
-        finding = loop.stage("look_up", workers=1)
-        self._find = Step("look_up", finding, find, lambda group, _: self._found(group), self._not_found)
-        self._find_one = Step("look_up", finding, lambda work: find([work]), lambda work, _: self._found([work]), self._failed_one)
-        self._drop = Step("release_ask", finding, lambda ask: drop(*ask), lambda _ask, _result: None, _not_dropped)
-        self._read = Step("reuse", reading, read, self._was_read, lambda work, error: then.failed(self._read, work, error))
+        self._parts = parts
+        self._config = parts.detector.config
+        self._patiently = patiently
+        self._finding = finding
+        self._reading = reading
+        self._check = check
+        self._running_low = running_low
+        self._fetching = fetching
+        self._may_start = may_start
+        self._shared: dict[str, _Shared] = {}
+        self._owned: dict[int, str] = {}
+        """The images about which records of this task may ask, by record id."""
+        self._group: list[tuple[AnswerLookup, asyncio.Future[FoundAnswer | Ask]]] = []
+        self._arrived = asyncio.Event()
+        self._full = asyncio.Event()
+        self._next_look: asyncio.Future[None] | None = None
 
-    def add(self, work: Work) -> None:
-        """Find an answer to the record's image, or share one that is under way, here or in another task; else it is `unanswered`."""
-        sha256 = _sha256(work)
-        if sha256 in self._sharing:
-            self._sharing[sha256][1].append(work)
+    async def answer(self, claim: Claim, image: Image, ask: Callable[[], Awaitable[Answer]], timings: Timings) -> Answer:
+        """Return an earlier answer to the image, the one that another record of this task gets, or that of *ask*."""
+        if known := await self._known_answer(claim, image, timings):
+            return known
+        while shared := self._shared.get(image.sha256):
+            shared.followers += 1
+            answer = await asyncio.shield(shared.answer)
+            self._check(claim)
+            if answer is not None:
+                return replace(answer, reused=True, latency_ms=0.0)
+        shared = self._shared[image.sha256] = _Shared(asyncio.get_running_loop().create_future())
+        answer = None
+        try:
+            answer = await self._find_or_acquire_ask(claim, image, ask, timings)
+        finally:
+            del self._shared[image.sha256]
+            if answer is not None or shared.followers:
+                self._owned.pop(claim.record_id, None)
+            shared.answer.set_result(answer)
+        return answer
+
+    async def end(self, claim: Claim, *, stays_claimed: bool) -> None:
+        """Forget an ended record. One that stays claimed for the next try lets another task ask about its image meanwhile."""
+        if (image_sha256 := self._owned.pop(claim.record_id, None)) is None or not stays_claimed:
             return
-        self._sharing[sha256] = (work, [])
-        self._look_up(work)
+        try:
+            drop = partial(self._parts.store.release_ask, self._parts.run, claim, config=self._config, image_sha256=image_sha256)
+            await self._finding.run(drop)
+        except AnomalyError as exc:
+            log.warning("other tasks wait for record id=%d until this try ends: %s", claim.record_id, exc)
 
-    def _look_up(self, work: Work) -> None:
-        if not self._group:
-            self._since = self._clock()
-            self._loop.call_later(WAIT_S, lambda: None)  # so that the loop looks around when the group has waited enough
-        self._group.append(work)
+    async def _known_answer(self, claim: Claim, image: Image, timings: Timings) -> Answer | None:
+        """Return the answer that was found when the chunk was opened, or that an earlier holder of the record archived."""
+        if claim.earlier and image.sha256 == claim.image_sha256 and (answer := await self._read(claim, claim.earlier, timings)):
+            return answer
+        return await self._find(claim, image, timings) if claim.held_before else None
 
-    def start(self, *, hungry: bool, fetching: bool) -> None:
-        """Look the next group up: once it is full, or when the detector is *hungry* and waiting would add few or none."""
-        if not self._group or self._find.stage.busy:
-            return
-        waited = not fetching or self._clock() - self._since >= WAIT_S
-        if len(self._group) >= GROUP or (hungry and waited):
-            group, self._group = self._group, []
-            self._find.stage.submit(self._find, group)
-
-    def settle(self, work: Work, *, left: bool = False) -> None:
-        """The record has its answer, or ends without one: its image's others share the answer, or the next of them is asked about.
-
-        One that is *left* stays claimed for the task's next try, so no other task would find out that it asks no more.
-        """
-        sha256 = _sha256(work)
-        if self._sharing.get(sha256, (None, []))[0] is not work:
-            return
-        _, waiting = self._sharing.pop(sha256)
-        for other in waiting:
-            if not self._then.goes_on(other):
-                continue
-            if work.answer is None:
-                self.add(other)
-                continue
-            other.answer, other.earlier = replace(work.answer, reused=True, latency_ms=0.0), work.earlier
-            self._then.answered(other)
-        if left and work.turn in {Ask.OWNED, Ask.TAKEN_OVER} and sha256 not in self._sharing:
-            self._drop.stage.submit(self._drop, (work.claim, sha256))
-
-    def _found(self, group: list[Work]) -> None:
-        for work in group:
-            if not self._then.goes_on(work):
-                continue
-            match work.turn:
-                case Ask.OWNED:
-                    self._then.unanswered(work)
+    async def _find_or_acquire_ask(self, claim: Claim, image: Image, ask: Callable[[], Awaitable[Answer]], timings: Timings) -> Answer:
+        newer_than: datetime | None = None
+        while True:
+            found = await self._look_up(AnswerLookup(claim=claim, image_sha256=image.sha256, newer_than=newer_than))
+            self._check(claim)
+            match found:
+                case FoundAnswer():
+                    if answer := await self._read(claim, found.earlier, timings):
+                        return answer
+                    newer_than = found.at  # it is gone from the bucket: only a newer answer will do
                 case Ask.ELSEWHERE:
-                    self._wait(work)
+                    await self._wait_for_others()
+                    self._check(claim)
                 case _:
-                    self._read.stage.submit(self._read, work)
+                    self._owned[claim.record_id] = image.sha256
+                    # Whoever had the turn before may have archived an answer and died before it could commit.
+                    if found is Ask.TAKEN_OVER and (answer := await self._find(claim, image, timings)):
+                        return answer
+                    return await ask()
 
-    def _wait(self, work: Work) -> None:
-        if not self._elsewhere:
-            self._loop.call_later(AGAIN_S, self._look_again)
-        self._elsewhere.append(work)
+    async def _wait_for_others(self) -> None:
+        """Wait until the next look at images that other tasks ask about; all that wait look together."""
+        if self._next_look is None or self._next_look.done():
+            loop = asyncio.get_running_loop()
+            self._next_look = loop.create_future()
+            loop.call_later(RETRY_S, _set, self._next_look)
+        await asyncio.shield(self._next_look)
 
-    def _look_again(self) -> None:
-        """For an answer, or for the turn, should whoever had it be gone."""
-        waited, self._elsewhere = self._elsewhere, []
-        for work in waited:
-            if self._then.goes_on(work):
-                self._look_up(work)
+    # ── look-ups, a group at a time
 
-    def _not_found(self, group: list[Work], error: BaseException) -> None:
-        for work in group:
-            self._then.failed(self._find_one, work, error)
+    async def _look_up(self, wanted: AnswerLookup) -> FoundAnswer | Ask:
+        found: asyncio.Future[FoundAnswer | Ask] = asyncio.get_running_loop().create_future()
+        self._group.append((wanted, found))
+        self._arrived.set()
+        if len(self._group) >= GROUP or (self._running_low() and not self._fetching()):
+            self._full.set()
+        return await found
 
-    def _failed_one(self, work: Work, error: BaseException) -> None:
-        self._then.failed(self._find_one, work, error)
+    async def look_up_groups(self) -> None:
+        """Look groups of images up, one statement at a time, until cancelled.
 
-    def _was_read(self, work: Work, _result: None) -> None:
-        if not self._then.goes_on(work):
-            return
-        if work.answer is not None:
-            self._then.answered(work)
-        elif work.turn is None:  # what was found is gone from the bucket
-            self._look_up(work)
-        else:
-            self._then.unanswered(work)
+        A group is sent when it is full, or when the detector runs out of work and the group has waited for a moment.
+        """
+        while True:
+            await self._arrived.wait()
+            if len(self._group) < GROUP:
+                await self._filled()
+            await self._may_start.wait()
+            group, self._group = self._group[:GROUP], self._group[GROUP:]
+            group = [(wanted, found) for wanted, found in group if not found.done()]
+            if len(self._group) < GROUP:
+                self._full.clear()
+            if not self._group:
+                self._arrived.clear()
+            if group:
+                answers = await self._patiently(self._finding, self._find_group, [wanted for wanted, _ in group])
+                for wanted, found in group:
+                    if not found.done():
+                        found.set_result(answers[wanted.image_sha256])
+
+    async def _filled(self) -> None:
+        while not self._full.is_set():
+            try:
+                async with asyncio.timeout(GROUP_WAIT_S):
+                    await self._full.wait()
+            except TimeoutError:
+                if self._running_low():
+                    return
+
+    def _find_group(self, wanted: list[AnswerLookup]) -> dict[str, FoundAnswer | Ask]:
+        with self._parts.metrics.timed("look_up"):
+            return self._parts.store.find_or_acquire_ask(self._parts.run, self._parts.holder, config=self._config, wanted=wanted)
+
+    # ── reading from the archive
+
+    async def _read(self, claim: Claim, earlier: EarlierAnswer, timings: Timings) -> Answer | None:
+        def read() -> Answer | None:
+            return self._parsed(claim, self._parts.archive.read_answer(earlier.answer_key), earlier)
+
+        answer: Answer | None = await self._patiently(self._reading, read, timings=timings, operation="look_up")
+        return answer
+
+    async def _find(self, claim: Claim, image: Image, timings: Timings) -> Answer | None:
+        def find() -> Answer | None:
+            return self._parsed(claim, self._parts.archive.find_answer(self._config, image.sha256, batch=self._parts.answers_of), None)
+
+        answer: Answer | None = await self._patiently(self._reading, find, timings=timings, operation="look_up")
+        return answer
+
+    def _parsed(self, claim: Claim, raw: bytes | None, earlier: EarlierAnswer | None) -> Answer | None:
+        if raw is None:
+            return None
+        try:
+            return Answer(raw=raw, verdict=self._parts.detector.read(raw), latency_ms=0.0, reused=True, earlier=earlier)
+        except Retryable as exc:
+            log.warning("archived answer of record id=%d cannot be read and is asked for again: %s", claim.record_id, exc)
+            return None
 
 
-def _not_dropped(ask: tuple[Claim, str], error: BaseException) -> None:
-    log.warning("others wait for record id=%d until the task's try ends: %s", ask[0].record_id, error)
+def with_earlier_answers(parts: Parts, claims: Sequence[Claim]) -> tuple[Claim, ...]:
+    """Return the claims of a chunk with the earlier answers to those images that are known, looked up by one statement. Blocks."""
+    known = {claim.image_sha256 for claim in claims if claim.image_sha256}
+    if not known:
+        return tuple(claims)
+    try:
+        found = parts.store.find_answers(parts.run, config=parts.detector.config, image_sha256s=sorted(known))
+    except DatabaseUnavailable as exc:  # the chunk is open and is worked: each image is looked up again once it is fetched
+        log.warning("earlier answers of a chunk not looked up: %s", exc)
+        return tuple(claims)
+    return tuple(replace(claim, earlier=found.get(claim.image_sha256 or "")) for claim in claims)
 
 
-def _sha256(work: Work) -> str:
-    return work.image.sha256 if work.image else ""
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,193 +1,246 @@
-"""Who asks the detector, and when: as many at once as it can take, again after a failure, and not while it asks for a pause."""
+"""Asks the detector: as many requests at once as it can take, again after a failure, and none while it asks for a pause."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any
 
 from anomaly import backoff
-from anomaly.errors import AnomalyError, ArchiveUnavailable, DatabaseUnavailable, DetectorDown, DetectorOverloaded, Retryable, Throttled
+from anomaly.errors import ArchiveUnavailable, DatabaseUnavailable, DetectorDown, DetectorOverloaded, LeaseLost, Retryable, Throttled
 from anomaly.models.quota import tokens_of
-from anomaly.pipeline.quota import Sharing
-from anomaly.pipeline.stages import Step
+from anomaly.pipeline.quota import QuotaSharing
 from anomaly.pipeline.throttle import Breaker, Throttle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from random import Random
 
-    from anomaly.metrics import Metrics
-    from anomaly.pipeline.quota import Fleet
-    from anomaly.pipeline.record import Work
-    from anomaly.pipeline.stages import Loop
-    from anomaly.settings import Settings
+    from anomaly.models.answers import Answer
+    from anomaly.models.records import Claim
+    from anomaly.pipeline.parts import Parts
+    from anomaly.pipeline.stages import Stage, Timings
 
 log = logging.getLogger(__name__)
 
-MOST_JITTER = 1.1
+MAX_JITTER = 1.1
 
 
-class Ends(Protocol):
-    """What becomes of a record that is not asked for any more; the pipeline decides."""
-
-    def goes_on(self, work: Work) -> bool: ...
-    def answered(self, work: Work) -> None: ...
-    def give_back(self, work: Work, error: Throttled) -> None: ...
-    def failed_for_now(self, work: Work, error: AnomalyError) -> None: ...
-    def failed(self, step: Step, work: Work, error: BaseException) -> None: ...
-    def stop(self, error: BaseException) -> None: ...
-    def retry_delay_s(self, *, hint_s: float) -> float: ...
-
-
-class Asking:
-    """Records that have their image and wait for an answer. For the loop's thread.
+class DetectionScheduler:
+    """Decides which record asks the detector, and when. For the event loop's thread.
 
     Args:
-        blamed: ids of records that failed while the detector answered for others; grows here, and is kept for the task's next try.
+        stage: as many threads as slots.
+        sharing: one thread for the statement that shares the detector's quota.
+        paid: tasks whose request is under way or answered; they may end after the task is asked to stop.
+        may_start: cleared while nothing new may be asked.
+        check: raises LeaseLost if a record is held by someone else.
+        retry_delay_s: seconds until the task's next try, given the detector's hint.
     """
 
     def __init__(
         self,
+        parts: Parts,
         *,
-        ask: Callable[[Work], None],
-        ends: Ends,
-        fleet: Fleet,
-        loop: Loop,
-        blamed: set[int],
-        last_try: bool,
-        settings: Settings,
-        metrics: Metrics,
-        rng: Random,
-        clock: Callable[[], float],
+        stage: Stage,
+        sharing: Stage,
+        paid: set[asyncio.Task[Any] | None],
+        may_start: asyncio.Event,
+        check: Callable[[Claim], None],
+        retry_delay_s: Callable[[float], float],
     ) -> None:
-        self._ends = ends
-        self._loop = loop
-        self._settings = settings
-        self._metrics = metrics
-        self._rng = rng
-        self._clock = clock
-        self._throttle = Throttle(slots=settings.detector_slots, quota=fleet.quota, clock=clock)
-        self._sharing = Sharing(fleet=fleet, throttle=self._throttle, loop=loop, held=self._hold, stop=ends.stop, clock=clock)
+        settings = self._settings = parts.settings
+        self._parts = parts
+        self._stage = stage
+        self._paid = paid
+        self._may_start = may_start
+        self._check = check
+        self._retry_delay_s = retry_delay_s
+        self._clock = parts.clock
+        self._throttle = Throttle(slots=settings.detector_slots, quota=parts.fleet.quota, clock=parts.clock)
         self._breaker = Breaker(failures=settings.breaker_failures)
-        self._blamed = blamed
-        self._last_try = last_try
-        self._works_since = float("-inf")
+        self.quota = QuotaSharing(fleet=parts.fleet, throttle=self._throttle, stage=sharing, on_share=self._shared, clock=parts.clock)
+        self._waiting: deque[asyncio.Future[Throttled | None]] = deque()
+        self._unwritten = 0
+        # Requests in flight and answers that are not archived yet: a killed task has to ask for these again.
+        self._unwritten_max = settings.detector_slots + max(settings.detector_slots, settings.archive_workers)
+        self._answered_began_at = float("-inf")
         """When the latest request began that was answered."""
-        self._waiting: deque[Work] = deque()
-        self._step = Step("detect", loop.stage("detect", workers=settings.detector_slots), ask, self._answered, self._not_answered)
+        self._closed = False
 
     @property
-    def in_flight(self) -> int:
-        """Requests that have no answer yet."""
-        return self._throttle.in_flight
-
-    @property
-    def wait_s(self) -> float:
-        """Seconds for which the detector asked not to be asked."""
-        return self._throttle.wait_s()
-
-    @property
-    def hungry(self) -> bool:
-        """Whether it may run out of records before a request has come back."""
+    def running_low(self) -> bool:
+        """Whether the detector may run out of records before a request is answered."""
         return 2 * len(self._waiting) < self._settings.detector_slots
 
-    def add(self, work: Work) -> None:
-        """Ask for this record when its turn comes."""
-        if self.wait_s > MOST_JITTER * self._settings.detector_hold_s:
-            self._ends.give_back(work, Throttled("the detector asks for a longer pause than a task waits", retry_after_s=self.wait_s))
-        else:
-            self._waiting.append(work)
+    async def renew_share(self) -> None:
+        """Renew this task's share of the detector's quota until cancelled."""
+        await self.quota.renew(lambda: len(self._waiting))
 
-    def start(self, *, in_flight_max: int) -> None:
-        """Send as many requests as there are free slots, while so many are not in flight."""
-        while self._waiting and self.in_flight < in_flight_max and self._throttle.try_acquire():
-            work = self._waiting.popleft()
-            work.asked_at = self._clock()
-            if self._ends.goes_on(work):
-                self._step.stage.submit(self._step, work)
+    async def ask(self, claim: Claim, request: Callable[[], Answer], timings: Timings) -> Answer:
+        """Return the detector's answer to a record's request; the caller calls `written` once it is archived.
+
+        Raises:
+            Throttled: the detector asks for a longer pause than a task waits.
+            DetectorDown: the detector failed again and again, for whatever record.
+            Retryable: this record failed after all its retries.
+            AnomalyError: whatever else *request* raises.
+        """
+        failures, failing_since, throttled_since = 0, 0.0, None
+        while True:
+            began = await self._slot(claim, first=throttled_since is not None)
+            try:
+                answer = await self._stage.run(request, timings=timings)
+            except Throttled as exc:
+                self._not_answered(began, exc)
+                log.info("detector asks to hold back for %.1f s", exc.retry_after_s)
+                throttled_since = self._clock() if throttled_since is None else throttled_since
+                out_of_patience = self._clock() - throttled_since >= self._settings.throttle_patience_s
+                if out_of_patience:
+                    self._give_back_waiting(exc.retry_after_s)
+                self._pause(exc.retry_after_s)
+                if out_of_patience:
+                    raise
+            except (ArchiveUnavailable, DatabaseUnavailable):
+                self._throttle.failed(began=began, overloaded=False)
+                raise
+            except Retryable as exc:
+                self._not_answered(began, exc)
+                failing_since = failing_since if failures else self._clock()
+                failures += 1
+                self._judge(claim, exc, failures, failing_since)
+                wait_s = backoff.delay_s(failures, base_s=self._settings.detector_backoff_s, cap_s=60.0, rng=self._parts.rng)
+                self._parts.metrics.retried("detector")
+                log.info("detector is asked again id=%d in_s=%.1f: %s", claim.record_id, wait_s, exc)
+                await asyncio.sleep(wait_s)
+            except BaseException:
+                self._throttle.failed(began=began, overloaded=False)
+                self.dispatch()
+                raise
             else:
+                self._answered(began, answer)
+                return answer
+
+    def _judge(self, claim: Claim, error: Retryable, failures: int, failing_since: float) -> None:
+        """Raise if a failed record is not asked about again: its own error, or DetectorDown.
+
+        The detector is at fault unless it answered, after this record's first failure, for another one. Then no record pays for it
+        with an attempt.
+        """
+        if self._answered_began_at > failing_since:
+            self._parts.blamed.add(claim.record_id)
+        given_up = failures > self._settings.detector_retries
+        if claim.record_id not in self._parts.blamed and (self._breaker.failed() or (given_up and self._parts.holder.last_try)):
+            delay_s = self._retry_delay_s(self._throttle.wait_s())
+            raise DetectorDown(f"the detector failed again and again: {error}", delay_s=delay_s)
+        if given_up:
+            raise error
+
+    # ── slots
+
+    async def _slot(self, claim: Claim, *, first: bool) -> float:
+        """Wait for a free slot; return when the request begins."""
+        if self._throttle.wait_s() > MAX_JITTER * self._settings.detector_hold_s:
+            raise _too_long(self._throttle.wait_s())
+        if self._closed:
+            raise asyncio.CancelledError
+        turn: asyncio.Future[Throttled | None] = asyncio.get_running_loop().create_future()
+        (self._waiting.appendleft if first else self._waiting.append)(turn)
+        self.dispatch()
+        try:
+            error = await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled() and turn.result() is None:
+                self._return_slot()
+            raise
+        if error:
+            raise error
+        try:
+            self._check(claim)
+        except LeaseLost:
+            self._return_slot()
+            raise
+        self._paid.add(asyncio.current_task())
+        return self._clock()
+
+    def dispatch(self) -> None:
+        """Let the records that wait longest ask, as far as slots, quota and what is under way allow."""
+        while (
+            self._waiting
+            and self._may_start.is_set()
+            and self._throttle.in_flight + self._unwritten < self._unwritten_max
+            and self._throttle.try_acquire()
+        ):
+            turn = self._waiting.popleft()
+            if turn.done():
                 self._throttle.give_back()
-        self._sharing.go_on(waiting=len(self._waiting))
+            else:
+                turn.set_result(None)
 
-    def tell(self) -> None:
-        """Say how many requests may be in flight, how many are, and for how long none may start."""
-        self._metrics.throttle(limit=self._throttle.limit, in_flight=min(self.in_flight, self._settings.detector_slots), held_s=self.wait_s)
+    def _return_slot(self) -> None:
+        self._throttle.give_back()
+        self.dispatch()
 
-    def leave(self) -> None:
-        """Leave this task's part of the detector to the others; blocks."""
-        self._sharing.leave()
+    def written(self) -> None:
+        """An answer is archived, or is not going to be."""
+        self._unwritten -= 1
+        self.dispatch()
 
-    def clear(self) -> list[Work]:
-        """Ask for none of those that wait, and return them."""
-        waiting = list(self._waiting)
+    def close(self) -> None:
+        """Start no further request."""
+        self._closed = True
         self._waiting.clear()
-        return waiting
 
-    def _answered(self, work: Work, _result: None) -> None:
-        answer = work.answer
-        self._throttle.answered(began=work.asked_at, tokens=tokens_of(answer.verdict.usage) if answer else None)
+    def _answered(self, began: float, answer: Answer) -> None:
+        self._unwritten += 1
+        self._throttle.answered(began=began, tokens=tokens_of(answer.verdict.usage))
         self._breaker.succeeded()
-        self._works_since = max(self._works_since, work.asked_at)
-        if answer and answer.pause_s:
+        self._answered_began_at = max(self._answered_began_at, began)
+        if answer.pause_s:
             self._pause(answer.pause_s)
-        self._ends.answered(work)
+        self.dispatch()
 
-    def _not_answered(self, work: Work, error: BaseException) -> None:
-        if overloaded := isinstance(error, Throttled | DetectorOverloaded):
-            self._metrics.throttled(error)
-        self._throttle.failed(began=work.asked_at, overloaded=overloaded)
-        match error:
-            case Throttled():
-                self._hold_back(work, error)
-            case Retryable() if not isinstance(error, ArchiveUnavailable | DatabaseUnavailable):
-                self._ask_again(work, error)
-            case _:
-                self._ends.failed(self._step, work, error)
+    def _not_answered(self, began: float, error: Retryable) -> None:
+        overloaded = isinstance(error, Throttled | DetectorOverloaded)
+        if isinstance(error, Throttled | DetectorOverloaded):
+            self._parts.metrics.throttled(error)
+        self._throttle.failed(began=began, overloaded=overloaded)
+        self._paid.discard(asyncio.current_task())
+        if self._closed:
+            raise asyncio.CancelledError
+        self.dispatch()
 
-    def _hold_back(self, work: Work, error: Throttled) -> None:
-        """A short pause is waited for in here, a long one gives the records back; neither is an attempt."""
-        now = self._clock()
-        log.info("detector asks to hold back for %.1f s", error.retry_after_s)
-        work.throttled_since = now if work.throttled_since is None else work.throttled_since
-        if now - work.throttled_since >= self._settings.throttle_patience_s:
-            for each in (work, *self.clear()):
-                self._ends.give_back(each, error)
-        else:
-            self._waiting.appendleft(work)
-        self._pause(error.retry_after_s)
+    # ── pauses
 
     def _pause(self, pause_s: float) -> None:
-        """The detector wants a pause, which the others hear of."""
-        self._sharing.tell(pause_s)
+        """Hold back as long as the detector asks, and let the other tasks know."""
+        self.quota.report_pause(pause_s)
         self._hold(pause_s)
 
     def _hold(self, pause_s: float) -> None:
-        wait_s = pause_s * self._rng.uniform(1.0, MOST_JITTER)
+        wait_s = pause_s * self._parts.rng.uniform(1.0, MAX_JITTER)
         self._throttle.hold(wait_s)
-        self.tell()  # it may be over before the next time
+        self.report()  # a short pause may be over before the next sample
         if pause_s > self._settings.detector_hold_s:
-            error = Throttled("the detector asks for a longer pause than a task waits", retry_after_s=pause_s)
-            for each in self.clear():
-                self._ends.give_back(each, error)
-        else:
-            self._loop.call_later(wait_s, lambda: None)  # so that the loop looks around when the pause is over
+            self._give_back_waiting(pause_s)
+        asyncio.get_running_loop().call_later(wait_s, self.dispatch)
 
-    def _ask_again(self, work: Work, error: Retryable) -> None:
-        work.failures += 1
-        work.failing_since = self._clock() if work.failing_since is None else work.failing_since
-        if self._works_since > work.failing_since:
-            self._blamed.add(work.claim.record_id)
-        blamed = work.claim.record_id in self._blamed
-        given_up = work.failures > self._settings.detector_retries
-        # Whose fault it was is known by who else was answered. Where nobody was, no record may pay for it with an attempt.
-        if not blamed and (self._breaker.failed() or (given_up and self._last_try)):
-            delay_s = self._ends.retry_delay_s(hint_s=self.wait_s)
-            self._ends.stop(DetectorDown(f"the detector failed again and again: {error}", delay_s=delay_s))
-        elif given_up:
-            self._ends.failed_for_now(work, error)
-        else:
-            wait_s = backoff.delay_s(work.failures, base_s=self._settings.detector_backoff_s, cap_s=60.0, rng=self._rng)
-            self._metrics.retried("detector")
-            log.info("detector is asked again id=%d in_s=%.1f: %s", work.claim.record_id, wait_s, error)
-            self._loop.call_later(wait_s, lambda: self.add(work) if self._ends.goes_on(work) else None)
+    def _give_back_waiting(self, pause_s: float) -> None:
+        waiting = [turn for turn in self._waiting if not turn.done()]
+        self._waiting.clear()
+        for turn in waiting:
+            turn.set_result(_too_long(pause_s))
+
+    def _shared(self, hold_s: float) -> None:
+        if hold_s > max(0.1, self._throttle.wait_s()):
+            self._hold(hold_s)
+        self.dispatch()
+
+    def report(self) -> None:
+        """Send the gauges: requests that may be in flight, that are, and seconds for which none may start."""
+        in_flight = min(self._throttle.in_flight, self._settings.detector_slots)
+        self._parts.metrics.throttle(limit=self._throttle.limit, in_flight=in_flight, held_s=self._throttle.wait_s())
+
+
+def _too_long(pause_s: float) -> Throttled:
+    return Throttled("the detector asks for a longer pause than a task waits", retry_after_s=pause_s)

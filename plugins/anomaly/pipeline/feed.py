@@ -5,18 +5,18 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from anomaly.errors import LeaseLost
 from anomaly.metrics import SILENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime
 
     from anomaly.metrics import Metrics
     from anomaly.models.records import Claim
-    from anomaly.models.runs import BatchId, Chunk, Holder, Origin, Run
+    from anomaly.models.runs import Chunk, Holder, Origin, Run
+    from anomaly.pipeline.parts import ChunkStore
 
 log = logging.getLogger(__name__)
 
@@ -29,17 +29,6 @@ class OpenChunk:
     claims: tuple[Claim, ...]
     since: float
     """Monotonic time before the lease was asked for."""
-
-
-class Chunks(Protocol):
-    """What the feed asks of the records database."""
-
-    def reap_expired_chunks(self) -> int: ...
-    def unfinished_chunks(self, batch_id: BatchId, holder: Holder) -> list[int]: ...
-    def open_chunk(self, batch_id: BatchId, number: int, holder: Holder, *, lease_s: float) -> tuple[Claim, ...]: ...
-    def claim_chunk(
-        self, run: Run, *, began_at: datetime, origin: Origin, map_index: int | None, try_number: int, lease_s: float
-    ) -> int | None: ...
 
 
 def origins_of(run: Run) -> list[Origin]:
@@ -60,7 +49,7 @@ class Feed:
         run: Run,
         holder: Holder,
         first: Chunk,
-        store: Chunks,
+        store: ChunkStore,
         lease_s: float,
         learn: Callable[[Sequence[Claim]], tuple[Claim, ...]] = tuple,
         metrics: Metrics = SILENT,

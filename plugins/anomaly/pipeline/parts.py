@@ -1,15 +1,25 @@
-"""What the steps ask of the gateways."""
+"""What a task works with: its run, its settings, and the clients that it has opened, as far as the pipeline uses them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from anomaly.metrics import SILENT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+    from random import Random
 
+    from anomaly.errors import AnomalyError
+    from anomaly.metrics import Metrics
     from anomaly.models.answers import Answer, AnswerLookup, ArchiveKeys, Ask, EarlierAnswer, FoundAnswer, Verdict
+    from anomaly.models.quota import Demand, Quota, Share
     from anomaly.models.records import Claim, Image
-    from anomaly.models.runs import Holder, Run
+    from anomaly.models.runs import BatchId, Holder, Origin, Run
+    from anomaly.settings import Settings
 
 
 class ImageSource(Protocol):
@@ -23,15 +33,17 @@ class Detector(Protocol):
         ...
 
     def ask(self, image: Image, *, idempotency_key: str) -> Answer:
-        """One request."""
+        """Send one request."""
         ...
 
     def read(self, raw: bytes) -> Verdict:
-        """An answer that was archived."""
+        """Read an archived answer."""
         ...
 
 
 class Archive(Protocol):
+    """Each put returns the object's key."""
+
     def put_image(self, image: Image) -> str: ...
     def put_answer(self, config: str, image_sha256: str, raw: bytes, *, batch: str | None) -> str: ...
     def find_answer(self, config: str, image_sha256: str, *, batch: str | None) -> bytes | None: ...
@@ -39,14 +51,33 @@ class Archive(Protocol):
     def put_heatmap(self, config: str, image_sha256: str, png: bytes, *, batch: str | None) -> str: ...
 
 
-class Results(Protocol):
-    """What is known of earlier results, whose turn it is to ask for a new one, and how that is added."""
+class ChunkStore(Protocol):
+    """Statements on chunks. They change nothing where someone else holds the chunk."""
+
+    def reap_expired_chunks(self) -> int: ...
+    def unfinished_chunks(self, batch_id: BatchId, holder: Holder) -> list[int]: ...
+    def open_chunk(self, batch_id: BatchId, number: int, holder: Holder, *, lease_s: float) -> tuple[Claim, ...]: ...
+    def claim_chunk(
+        self, run: Run, *, began_at: datetime, origin: Origin, map_index: int | None, try_number: int, lease_s: float
+    ) -> int | None: ...
+    def mark_alone(self, claim: Claim, holder: Holder, *, alone: bool) -> None: ...
+    def end_chunk(self, run: Run, number: int, holder: Holder, *, tally: dict[str, Any]) -> bool: ...
+    def park_chunks(self, run: Run, holder: Holder, *, lease_s: float) -> None: ...
+    def release_chunks(self, run: Run, holder: Holder) -> None: ...
+    def pool_use(self) -> tuple[int, int]: ...
+
+
+class Store(ChunkStore, Protocol):
+    """The records database. Statements that end a record return its status now, or raise LeaseLost."""
 
     def find_answers(self, run: Run, *, config: str, image_sha256s: Sequence[str]) -> dict[str, EarlierAnswer]: ...
     def find_or_acquire_ask(
         self, run: Run, holder: Holder, *, config: str, wanted: Sequence[AnswerLookup]
     ) -> dict[str, FoundAnswer | Ask]: ...
     def release_ask(self, run: Run, claim: Claim, *, config: str, image_sha256: str) -> None: ...
+    def defer(self, claim: Claim, *, error: AnomalyError, timings: dict[str, float]) -> str: ...
+    def quarantine(self, claim: Claim, *, error: AnomalyError, timings: dict[str, float]) -> str: ...
+    def give_back(self, claim: Claim, *, error: AnomalyError, not_before_s: float) -> str: ...
 
     def commit(
         self,
@@ -60,3 +91,41 @@ class Results(Protocol):
         holder: Holder,
         timings: dict[str, float],
     ) -> None: ...
+
+
+class Fleet(Protocol):
+    """All tasks that ask the same detector."""
+
+    @property
+    def quota(self) -> Quota: ...
+
+    @property
+    def expires_s(self) -> float:
+        """Seconds for which a share is valid."""
+        ...
+
+    def share(self, demand: Demand) -> Share: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The parts of one try of one mapped task."""
+
+    run: Run
+    holder: Holder
+    images: ImageSource
+    detector: Detector
+    archive: Archive
+    store: Store
+    fleet: Fleet
+    settings: Settings
+    rng: Random
+    metrics: Metrics = SILENT
+    blamed: set[int] = field(default_factory=set)
+    """Ids of records that failed while the detector answered for others. Grows, and is kept for the task's next try."""
+    clock: Callable[[], float] = time.monotonic
+
+    @property
+    def answers_of(self) -> str | None:
+        """The batch whose answers alone may be reused, for a fresh run."""
+        return str(self.run.batch_id) if self.run.fresh else None

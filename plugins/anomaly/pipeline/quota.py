@@ -1,106 +1,82 @@
-"""Asks the fleet for this task's part of the detector, once a second at most while nothing changes."""
+"""Renews this task's share of the detector's quota, and passes on pauses that the detector asks for."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from anomaly.errors import AnomalyError, Retryable
 from anomaly.models.quota import Demand
-from anomaly.pipeline.stages import Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from anomaly.models.quota import Quota, Share
-    from anomaly.pipeline.stages import Loop
+    from anomaly.pipeline.parts import Fleet
+    from anomaly.pipeline.stages import Stage
     from anomaly.pipeline.throttle import Throttle
 
 log = logging.getLogger(__name__)
 
-EVERY_S = 1.0
-SELDOM_S = 5.0
-"""How often the fleet is heard where no limit is stated, and only a pause is to be told."""
+RENEWAL_S = 1.0
+PAUSE_CHECK_S = 5.0
+"""Seconds between two renewals where no limit is stated, and only pauses are shared."""
 
 
-class Fleet(Protocol):
-    @property
-    def quota(self) -> Quota: ...
-
-    @property
-    def expires_s(self) -> float:
-        """For how long a share is good."""
-        ...
-
-    def share(self, demand: Demand) -> Share: ...
-
-
-class Sharing:
-    """For the loop's thread.
+class QuotaSharing:
+    """For the event loop's thread.
 
     Args:
-        held: is told for how many seconds the fleet is to leave the detector alone.
-        stop: is told why there can be no share.
+        on_share: called after each renewal with the seconds for which all tasks are to leave the detector alone.
     """
 
     def __init__(
-        self,
-        *,
-        fleet: Fleet,
-        throttle: Throttle,
-        loop: Loop,
-        held: Callable[[float], None],
-        stop: Callable[[BaseException], None],
-        clock: Callable[[], float],
+        self, *, fleet: Fleet, throttle: Throttle, stage: Stage, on_share: Callable[[float], None], clock: Callable[[], float]
     ) -> None:
         self._fleet = fleet
         self._throttle = throttle
-        self._loop = loop
-        self._held = held
-        self._stop = stop
+        self._stage = stage
+        self._on_share = on_share
         self._clock = clock
-        self._every_s = EVERY_S if fleet.quota.stated else SELDOM_S
-        self._next_at = clock()
-        self._asked_at = self._woken_at = float("-inf")
-        self._hold_s = 0.0
-        self._share = Step("share", loop.stage("share", workers=1), fleet.share, self._shared, self._not_shared)
+        self._renewal_s = RENEWAL_S if fleet.quota.stated else PAUSE_CHECK_S
+        self._pause_s = 0.0
+        self._paused = asyncio.Event()
 
-    def tell(self, hold_s: float) -> None:
-        """Let the others know that the detector wants to be left alone for so long."""
-        self._hold_s = max(self._hold_s, hold_s)
-        self._next_at = min(self._next_at, self._clock())
+    def report_pause(self, pause_s: float) -> None:
+        """Let the other tasks know, without delay, that the detector asks for a pause."""
+        self._pause_s = max(self._pause_s, pause_s)
+        self._paused.set()
 
-    def go_on(self, *, waiting: int) -> None:
-        """Ask for the next share when it is time; *waiting* records could be asked about."""
-        now = self._clock()
-        if self._share.stage.busy:
-            return
-        if now < self._next_at:
-            if waiting and self._fleet.quota.stated and self._woken_at != self._next_at:
-                self._woken_at = self._next_at
-                self._loop.call_later(self._next_at - now, lambda: None)  # so that the loop looks around when it is time
-            return
-        self._asked_at, self._next_at = now, now + self._every_s
-        demand, self._hold_s = self._throttle.demand(waiting=waiting, hold_s=self._hold_s), 0.0
-        self._share.stage.submit(self._share, demand)
+    async def renew(self, waiting: Callable[[], int]) -> None:
+        """Renew the share until cancelled; *waiting* returns how many records wait to be asked about.
+
+        Raises:
+            RunStopped: there can be no share.
+        """
+        while True:
+            self._paused.clear()
+            demand, self._pause_s = self._throttle.demand(waiting=waiting(), hold_s=self._pause_s), 0.0
+            asked_at = self._clock()
+            try:
+                share = await self._stage.run(self._fleet.share, demand)
+            except Retryable as exc:
+                log.warning("share of the detector not renewed: %s", exc)
+                self._pause_s = max(self._pause_s, demand.hold_s)
+            else:
+                log.debug("detector shared wanted=%d concurrency=%d requests=%d", demand.wanted, share.concurrency, share.requests)
+                self._throttle.take(share, until=asked_at + self._fleet.expires_s)
+                self._on_share(share.hold_s)
+            try:
+                async with asyncio.timeout_at(asked_at + self._renewal_s):
+                    await self._paused.wait()
+            except TimeoutError:
+                continue
 
     def leave(self) -> None:
-        """Give the part back, by the caller's own thread; where that fails it expires."""
+        """Give the share back. Blocks; where it fails, the share expires."""
         if not self._fleet.quota.stated:
             return
         try:
             self._fleet.share(Demand(unused=self._throttle.demand(waiting=0, hold_s=0.0).unused))
         except AnomalyError as exc:
-            log.info("the part of the detector is left to expire: %s", exc)
-
-    def _shared(self, demand: Demand, share: Share) -> None:
-        self._throttle.take(share, until=self._asked_at + self._fleet.expires_s)
-        if share.hold_s > max(0.1, self._throttle.wait_s()):
-            self._held(share.hold_s)
-        log.debug("detector shared wanted=%d concurrency=%d requests=%d", demand.wanted, share.concurrency, share.requests)
-
-    def _not_shared(self, demand: Demand, error: BaseException) -> None:
-        log.warning("part of the detector not renewed: %s", error)
-        self._hold_s = max(self._hold_s, demand.hold_s)
-        if not isinstance(error, Retryable):
-            self._stop(error)
+            log.info("the share of the detector expires by itself: %s", exc)

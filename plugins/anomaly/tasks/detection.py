@@ -19,10 +19,9 @@ from anomaly.db.stats import StatsStore
 from anomaly.errors import Misconfigured
 from anomaly.models.runs import Chunk, Holder, QuarantineFilter, Run, Window
 from anomaly.pipeline import runs
-from anomaly.pipeline.feed import Feed
+from anomaly.pipeline.drain import Pipeline
 from anomaly.pipeline.lease import Keeper
-from anomaly.pipeline.record import Steps
-from anomaly.pipeline.worker import Pipeline
+from anomaly.pipeline.parts import Parts
 from anomaly.settings import Settings
 from anomaly.tasks.cores import on_one_core
 from anomaly.tasks.signals import handle_termination
@@ -80,30 +79,21 @@ def process(description: dict[str, Any]) -> None:
         connections.detector(conn_id, settings) as detector,
     ):
         store = RecordStore(database, settings)
-        steps = Steps(
+        parts = Parts(
             run=run,
             holder=holder,
             images=source,
             detector=detector,
             archive=connections.bucket(settings, metrics),
             store=store,
-            commits=settings.commit_workers,
-            archivers=settings.archive_workers,
-        )
-        pipeline = Pipeline(
-            run=run,
-            holder=holder,
-            feed=Feed(run=run, holder=holder, first=chunk, store=store, lease_s=settings.lease_s, learn=steps.learn, metrics=metrics),
-            steps=steps,
-            store=store,
             fleet=_quota_store(run, holder, database, conn_id, detector.quota),
-            blamed=blamed,
-            keeper=functools.partial(_keeper, run, holder, store, settings),
-            worked=metrics.worked,
-            metrics=metrics,
             settings=settings,
             rng=Random(f"{run.batch_id}/{holder.map_index}/{holder.try_number}"),  # noqa: S311  # spreads waits, and mapped siblings
+            metrics=metrics,
+            blamed=blamed,
         )
+        keeper = functools.partial(_keeper, run, holder, store, settings)
+        pipeline = Pipeline(parts, chunk, keeper=keeper, on_worked=metrics.worked)
         termination.subscribe(pipeline.interrupt)
         try:
             pipeline.drain()

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from anomaly import errors
-from anomaly.models.answers import Answer, Ask, EarlierAnswer, Verdict
+from anomaly.models.answers import Answer, Ask, EarlierAnswer, FoundAnswer, Verdict
 from anomaly.models.runs import Holder
-from anomaly.pipeline.deduplication import AGAIN_S, GROUP, Reuse
-from anomaly.pipeline.record import Work
-from anomaly.pipeline.stages import Loop
-from tests.parts.fakes import BOUND_S, RUN, SETTINGS, Bench, FakeArchive, FakeDetector, FakeImages, FakeStore, claims
+from anomaly.pipeline.deduplication import GROUP, RETRY_S, Deduplication
+from anomaly.pipeline.stages import Stages
+from tests.parts import fake_clock
+from tests.parts.fakes import ANSWERED_AT, BOUND_S, RUN, SETTINGS, Bench, FakeArchive, FakeDetector, FakeImages, FakeStore, claims
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Coroutine, Sequence
 
+    from anomaly.models.answers import AnswerLookup
     from anomaly.models.records import Claim, Image
-    from anomaly.pipeline.stages import Step
+    from tests.parts.fake_clock import FakeClockLoop
 
 EARLIER = EarlierAnswer(answer_key="answers/of/another/run", heatmap_key="heatmaps/of/another/run")
 
@@ -161,187 +163,197 @@ def test_an_interrupted_task_asks_no_more_and_releases_what_waits_for_an_answer(
 
 
 AN_ANSWER = Answer(raw=b"{}", verdict=Verdict(score=0.5, is_anomaly=False, detector="fake@1"), latency_ms=1.0)
+Ask_ = Callable[[int], Ask | None]
 
 
-@dataclass
 class Rig:
-    """Records that look for answers, on a clock that stands still; whose turn it is, a script says."""
+    """Records that look for answers on a clock that stands still. A script says which record may ask about an image.
 
-    turn: Callable[[int], Ask | None] = lambda _: Ask.ELSEWHERE
-    """Called with the image; None where there is an answer."""
-    now_s: float = 0.0
-    looked: list[list[int]] = field(default_factory=list)
-    """The images of each look-up."""
-    asked: list[int] = field(default_factory=list)
-    done: list[int] = field(default_factory=list)
-    """The records that are asked about, and those that have an answer."""
-    over: set[int] = field(default_factory=set)
-    """Records whose chunk is lost."""
-    dropped: list[str] = field(default_factory=list)
+    Args:
+        ask: called with the image; None where there is an answer.
+    """
 
-    def __post_init__(self) -> None:
-        self.loop = Loop(clock=lambda: self.now_s)
-        reading = self.loop.stage("read", workers=1)
-        self.reuse = Reuse(
-            find=self._find, drop=self._drop, read=self._read, reading=reading, then=self, loop=self.loop, clock=lambda: self.now_s
+    def __init__(self, loop: FakeClockLoop, ask: Ask_ = lambda _: Ask.ELSEWHERE) -> None:
+        self.loop = loop
+        self.ask = ask
+        self.looked: list[list[int]] = []
+        """The images of each look-up."""
+        self.asked: list[int] = []
+        self.done: list[int] = []
+        """The records that asked, and those that have an answer."""
+        self.lost: set[int] = set()
+        """Records whose chunk is lost."""
+        self.store = FakeStore([])
+        self.archive = FakeArchive(answers={EARLIER.answer_key: b"{}"})
+        self.store.find_or_acquire_ask = self._find  # type: ignore[method-assign]
+        self.stages = Stages()
+        self.finding, self.reading = self.stages.add("find", workers=1), self.stages.add("read", workers=1)
+        self.answers: dict[int, asyncio.Future[Answer]] = {}
+        may_start = asyncio.Event()
+        may_start.set()
+        self.deduplication = Deduplication(
+            Bench(self.store, archive=self.archive).parts(),
+            patiently=lambda stage, call, *arguments, **timed: stage.run(call, *arguments, **timed),
+            finding=self.finding,
+            reading=self.reading,
+            check=self._check,
+            running_low=lambda: True,
+            fetching=lambda: False,
+            may_start=may_start,
         )
+        self.tasks = [asyncio.create_task(self.deduplication.look_up_groups())]
 
-    def _find(self, group: list[Work]) -> None:
-        for work in group:
-            work.turn = self.turn(image_of(work))
-            work.earlier = None if work.turn else EARLIER
-        self.looked.append([image_of(work) for work in group])
+    def _find(self, *_: object, wanted: Sequence[AnswerLookup], **_also: object) -> dict[str, FoundAnswer | Ask]:
+        self.looked.append([int(each.image_sha256) for each in wanted])
+        found = {each.image_sha256: self.ask(int(each.image_sha256)) for each in wanted}
+        return {image: ask or FoundAnswer(earlier=EARLIER, at=ANSWERED_AT) for image, ask in found.items()}
 
-    def _read(self, work: Work) -> None:
-        if work.earlier:
-            work.answer = AN_ANSWER
+    def _check(self, claim: Claim) -> None:
+        if claim.record_id in self.lost:
+            raise errors.LeaseLost("gone")
 
-    def _drop(self, _claim: Claim, image_sha256: str) -> None:
-        self.dropped.append(image_sha256)
+    async def add(self, *records: int, image: int | None = None) -> None:
+        self.tasks += [asyncio.create_task(self._answer(claim, claim.record_id if image is None else image)) for claim in claims(records)]
+        await self.settle()
 
-    def goes_on(self, work: Work) -> bool:
-        if work.claim.record_id in self.over and not work.ended:
-            work.ended = True
-            self.reuse.settle(work)
-        return not work.ended
+    async def _answer(self, claim: Claim, number: int) -> None:
+        async def ask() -> Answer:
+            self.asked.append(claim.record_id)
+            self.answers[claim.record_id] = self.loop.create_future()
+            return await self.answers[claim.record_id]
 
-    def answered(self, work: Work) -> None:
-        self.done.append(work.claim.record_id)
-        self.reuse.settle(work)
+        stays_claimed = False
+        try:
+            await self.deduplication.answer(claim, FakeImages().fetch(f"http://images/{number}"), ask, {})
+            self.done.append(claim.record_id)
+        except errors.DetectorFailed:
+            stays_claimed = True
+        except errors.LeaseLost:
+            pass
+        await self.deduplication.end(claim, stays_claimed=stays_claimed)
 
-    def unanswered(self, work: Work) -> None:
-        self.asked.append(work.claim.record_id)
+    async def settle(self) -> None:
+        """Let everything happen that is due."""
+        await self.loop.settle(lambda: bool(self.finding.busy or self.reading.busy))
 
-    def failed(self, step: Step, work: Work, error: BaseException) -> None:
-        raise AssertionError(step.name, work.claim) from error
+    async def wait(self, seconds: float) -> None:
+        """Let so much time pass, and everything happen that is due by then."""
+        self.loop.advance(seconds)
+        await self.settle()
 
-    def add(self, *records: int, image: int | None = None) -> list[Work]:
-        works = [Work(claim) for claim in claims(records)]
-        for work, record in zip(works, records, strict=True):
-            work.image = FakeImages().fetch(f"http://images/{record if image is None else image}")
-            self.reuse.add(work)
-        return works
-
-    def wait(self, seconds: float) -> None:
-        """So much time passes, and what is due then happens."""
-        self.now_s += seconds
-        self.loop.run_once(wait_s=0)
-        self.reuse.start(hungry=True, fetching=False)
-
-    def until(self, condition: Callable[[], object]) -> None:
-        deadline = time.monotonic() + BOUND_S
-        while not condition():
-            assert time.monotonic() < deadline
-            self.loop.run_once(wait_s=0.01)
-
-    def look(self, *, after_s: float = 0.0) -> None:
-        """The next look-up, which has to be due by then, and what follows from it."""
-        before = len(self.looked)
-        self.wait(after_s)
-        self.until(lambda: len(self.looked) > before and self.settled)
-
-    @property
-    def settled(self) -> bool:
-        """Whether no thread has anything to do; what waits for its time may."""
-        self.loop.run_once(wait_s=0)
-        return not any(stage.busy for stage in self.loop._stages)  # noqa: SLF001  # whatever waits for its time makes `busy` true
+    def close(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+        self.stages.close()
 
 
-def image_of(work: Work) -> int:
-    assert work.image
-    return int(work.image.sha256)
+def on_a_rig(test: Callable[[Rig], Coroutine[None, None, None]], ask: Ask_ = lambda _: Ask.ELSEWHERE) -> None:
+    async def main(loop: FakeClockLoop) -> None:
+        rig = Rig(loop, ask)
+        try:
+            await test(rig)
+        finally:
+            rig.close()
+
+    fake_clock.run(main)
 
 
 def test_a_record_whose_image_another_task_asks_about_looks_again_after_half_a_second_and_not_before() -> None:
-    rig = Rig()
-    rig.add(1)
-    rig.look()
-    rig.wait(AGAIN_S * 0.9)
-    assert (rig.looked, rig.asked, rig.done) == ([[1]], [], [])
-    rig.turn = lambda _: None
-    rig.look(after_s=AGAIN_S * 0.1)
-    rig.until(lambda: rig.done)
-    assert (rig.looked, rig.asked, rig.done) == ([[1], [1]], [], [1])
+    async def test(rig: Rig) -> None:
+        await rig.add(1)
+        await rig.wait(RETRY_S * 0.9)
+        assert (rig.looked, rig.asked, rig.done) == ([[1]], [], [])
+        rig.ask = lambda _: None
+        await rig.wait(RETRY_S * 0.11)
+        assert (rig.looked, rig.asked, rig.done) == ([[1], [1]], [], [1])
+
+    on_a_rig(test)
 
 
 def test_those_that_wait_for_other_tasks_are_looked_up_together() -> None:
-    rig = Rig()
-    rig.add(1, 2)
-    rig.look()
-    rig.wait(AGAIN_S / 2)
-    rig.add(3)
-    rig.look()
-    rig.look(after_s=AGAIN_S / 2)
-    assert rig.looked == [[1, 2], [3], [1, 2, 3]]
+    async def test(rig: Rig) -> None:
+        await rig.add(1, 2)
+        await rig.wait(RETRY_S / 2)
+        await rig.add(3)
+        await rig.wait(RETRY_S / 2 + 0.001)
+        assert rig.looked == [[1, 2], [3], [1, 2, 3]]
+
+    on_a_rig(test)
 
 
 def test_a_record_that_waits_holds_up_nobody_else() -> None:
-    rig = Rig(lambda image: Ask.ELSEWHERE if image == 1 else Ask.OWNED)
-    rig.add(1, 2)
-    rig.look()
-    rig.add(3)
-    rig.look()
-    assert (rig.asked, rig.done) == ([2, 3], [])
+    async def test(rig: Rig) -> None:
+        await rig.add(1, 2)
+        await rig.add(3)
+        assert (rig.asked, rig.done) == ([2, 3], [])
+
+    on_a_rig(test, lambda image: Ask.ELSEWHERE if image == 1 else Ask.OWNED)
 
 
-def test_a_turn_that_becomes_free_is_taken() -> None:
-    rig = Rig()
-    rig.add(1)
-    rig.look()
-    rig.turn = lambda _: Ask.OWNED
-    rig.look(after_s=AGAIN_S)
-    assert rig.asked == [1]
+def test_an_ask_that_becomes_free_is_taken() -> None:
+    async def test(rig: Rig) -> None:
+        await rig.add(1)
+        rig.ask = lambda _: Ask.OWNED
+        await rig.wait(RETRY_S + 0.001)
+        assert rig.asked == [1]
+
+    on_a_rig(test)
 
 
 def test_records_of_a_task_that_share_an_image_wait_as_one_and_all_have_the_answer() -> None:
-    rig = Rig()
-    rig.add(1, 2, 3, image=9)
-    rig.look()
-    rig.turn = lambda _: None
-    rig.look(after_s=AGAIN_S)
-    rig.until(lambda: len(rig.done) == 3)
-    assert (rig.looked, rig.done) == ([[9], [9]], [1, 2, 3])
+    async def test(rig: Rig) -> None:
+        await rig.add(1, 2, 3, image=9)
+        rig.ask = lambda _: None
+        await rig.wait(RETRY_S + 0.001)
+        assert (rig.looked, rig.done) == ([[9], [9]], [1, 2, 3])
+
+    on_a_rig(test)
 
 
 def test_a_record_that_loses_its_lease_while_it_waits_leaves_its_place_to_the_next_with_its_image() -> None:
-    rig = Rig()
-    rig.add(1, 2, image=9)
-    rig.look()
-    rig.over.add(1)
-    rig.turn = lambda _: Ask.OWNED
-    rig.look(after_s=AGAIN_S)
-    assert rig.asked == [2]
+    async def test(rig: Rig) -> None:
+        await rig.add(1, 2, image=9)
+        rig.lost.add(1)
+        rig.ask = lambda _: Ask.OWNED
+        await rig.wait(RETRY_S + 0.001)
+        assert rig.asked == [2]
+
+    on_a_rig(test)
 
 
-def test_before_a_turn_that_was_taken_over_is_used_the_bucket_is_looked_into() -> None:
-    rig = Rig(lambda _: Ask.TAKEN_OVER)
-    [work] = rig.add(1)
-    work.answer = AN_ANSWER
-    rig.look()
-    assert (rig.asked, rig.done) == ([], [1])
-    rig.add(2)
-    rig.look()
-    assert (rig.asked, rig.done) == ([2], [1])
+def test_before_an_ask_that_was_taken_over_is_used_the_bucket_is_looked_into() -> None:
+    async def test(rig: Rig) -> None:
+        rig.archive.answers["answers/c0/None/1"] = b"{}"
+        await rig.add(1)
+        assert (rig.asked, rig.done) == ([], [1])
+        await rig.add(2)
+        assert (rig.asked, rig.done) == ([2], [1])
+
+    on_a_rig(test, lambda _: Ask.TAKEN_OVER)
 
 
-@pytest.mark.parametrize(("left", "dropped"), [(True, ["1"]), (False, [])])
-def test_only_a_record_that_stays_claimed_without_asking_gives_its_turn_up(*, left: bool, dropped: list[str]) -> None:
-    rig = Rig(lambda _: Ask.OWNED)
-    [work] = rig.add(1)
-    rig.look()
-    rig.reuse.settle(work, left=left)
-    rig.until(lambda: rig.settled)
-    assert rig.dropped == dropped
+@pytest.mark.parametrize(("fails", "released"), [(True, ["1"]), (False, [])])
+def test_only_a_record_that_stays_claimed_without_asking_gives_its_ask_up(*, fails: bool, released: list[str]) -> None:
+    async def test(rig: Rig) -> None:
+        await rig.add(1)
+        if fails:
+            rig.answers[1].set_exception(errors.DetectorFailed("500"))
+        else:
+            rig.answers[1].set_result(AN_ANSWER)
+        await rig.settle()
+        assert rig.store.dropped == released
+
+    on_a_rig(test, lambda _: Ask.OWNED)
 
 
-def test_a_turn_that_the_next_record_of_the_task_takes_over_is_not_given_up() -> None:
-    rig = Rig(lambda _: Ask.OWNED)
-    work, _ = rig.add(1, 2, image=9)
-    rig.look()
-    work.ended = True
-    rig.reuse.settle(work, left=True)
-    rig.look()
-    assert (rig.asked, rig.dropped) == ([1, 2], [])
+def test_an_ask_that_the_next_record_of_the_task_takes_over_is_not_given_up() -> None:
+    async def test(rig: Rig) -> None:
+        await rig.add(1, 2, image=9)
+        rig.answers[1].set_exception(errors.DetectorFailed("500"))
+        await rig.settle()
+        assert (rig.asked, rig.store.dropped) == ([1, 2], [])
+
+    on_a_rig(test, lambda _: Ask.OWNED)
 
 
 def test_a_task_whose_records_all_wait_for_others_goes_on_when_they_are_answered() -> None:
@@ -460,4 +472,4 @@ def test_a_turn_that_cannot_be_given_up_is_one_warning(error: BaseException, cap
     bench = Bench(store, detector=FakeDetector(fails))
     with pytest.raises(errors.ChunkIncomplete):
         bench.drain()
-    assert "others wait for record id=1 until the task's try ends: gone" in caplog.text
+    assert "other tasks wait for record id=1 until this try ends: gone" in caplog.text

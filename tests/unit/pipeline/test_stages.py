@@ -1,51 +1,63 @@
 from __future__ import annotations
 
+import asyncio
+import gc
 import threading
-import time
-from typing import Any
+import weakref
+from typing import TYPE_CHECKING
 
-from anomaly.pipeline.stages import Loop, Step
+import pytest
+
+from anomaly.pipeline.stages import Stages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
 
 BOUND_S = 10
 
 
-def run_until_idle(loop: Loop) -> None:
-    ends_at = time.monotonic() + BOUND_S
-    while loop.busy:
-        assert time.monotonic() < ends_at
-        loop.run_once()
+def on_a_loop(main: Callable[[Stages], Coroutine[None, None, None]]) -> None:
+    async def run() -> None:
+        stages = Stages()
+        try:
+            async with asyncio.timeout(BOUND_S):
+                await main(stages)
+        finally:
+            stages.close()
+
+    asyncio.run(run())
 
 
-def test_a_step_runs_on_its_stages_thread_and_goes_on_on_the_loops() -> None:
-    loop, seen = Loop(clock=time.monotonic), []
-    stage = loop.stage("far", workers=1)
-    step = Step(
-        "s", stage, lambda n: (n, threading.current_thread().name), lambda _n, got: seen.append((got, threading.current_thread())), print
-    )
-    stage.submit(step, 3)
-    run_until_idle(loop)
-    assert seen == [((3, "far-1"), threading.current_thread())]
+def test_a_call_runs_on_its_stages_thread_and_its_result_is_awaited() -> None:
+    async def main(stages: Stages) -> None:
+        stage = stages.add("far", workers=1)
+        assert await stage.run(lambda n: (n, threading.current_thread().name), 3) == (3, "far-1")
+
+    on_a_loop(main)
 
 
-def test_an_error_of_whatever_kind_reaches_the_loop() -> None:
-    loop, seen = Loop(clock=time.monotonic), []
+@pytest.mark.parametrize("error", [ValueError("bad"), KeyboardInterrupt(), StopIteration()])
+def test_an_error_of_whatever_kind_reaches_the_one_who_waits(error: BaseException) -> None:
+    seen: list[BaseException] = []
 
-    def fail(_: Any) -> None:
-        raise KeyboardInterrupt
+    def fail() -> None:
+        raise error
 
-    stage = loop.stage("far", workers=1)
-    stage.submit(Step("s", stage, fail, print, lambda subject, error: seen.append((subject, type(error)))), "subject")
-    run_until_idle(loop)
-    assert seen == [("subject", KeyboardInterrupt)]
+    async def main(stages: Stages) -> None:
+        try:
+            await stages.add("far", workers=1).run(fail)
+        except (ValueError, KeyboardInterrupt, RuntimeError) as exc:
+            seen.append(exc.__cause__ or exc)
+
+    on_a_loop(main)
+    assert seen == [error]
 
 
-def test_a_stage_works_as_many_steps_at_once_as_it_has_workers_and_no_more() -> None:
-    loop = Loop(clock=time.monotonic)
-    stage = loop.stage("far", workers=3)
+def test_a_stage_makes_as_many_calls_at_once_as_it_has_workers_and_no_more() -> None:
     meet, at_once, most = threading.Barrier(3), 0, 0
     lock = threading.Lock()
 
-    def work(_: Any) -> None:
+    def work() -> None:
         nonlocal at_once, most
         with lock:
             at_once += 1
@@ -54,22 +66,91 @@ def test_a_stage_works_as_many_steps_at_once_as_it_has_workers_and_no_more() -> 
         with lock:
             at_once -= 1
 
-    step = Step("s", stage, work, lambda _s, _r: None, lambda _s, error: (_ for _ in ()).throw(error))
-    for number in range(12):
-        stage.submit(step, number)
-    run_until_idle(loop)
+    async def main(stages: Stages) -> None:
+        stage = stages.add("far", workers=3)
+        await asyncio.gather(*(stage.run(work) for _ in range(12)))
+        assert stage.busy == 0
+
+    on_a_loop(main)
     assert most == 3
 
 
-def test_what_is_called_later_comes_in_the_order_of_its_time() -> None:
-    now = 0.0
-    loop, seen = Loop(clock=lambda: now), []
-    loop.call_later(5, lambda: seen.append("late"))
-    loop.call_later(1, lambda: seen.append("soon"))
-    now = 0.5
-    loop.run_once(wait_s=0)
-    assert seen == []
-    now = 9.0
-    loop.run_once(wait_s=0)
-    assert seen == ["soon", "late"]
-    assert not loop.busy
+def test_results_that_are_there_together_wake_the_loop_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    wakes: list[object] = []
+    meet = threading.Barrier(8)
+
+    async def main(stages: Stages) -> None:
+        loop = asyncio.get_running_loop()
+        call_soon_threadsafe = loop.call_soon_threadsafe
+        all_done = threading.Semaphore(0)
+
+        def held_back(callback: Callable[[], None]) -> None:
+            wakes.append(callback)
+            threading.Thread(
+                target=lambda: [all_done.acquire(timeout=BOUND_S) for _ in range(8)] and call_soon_threadsafe(callback)
+            ).start()
+
+        monkeypatch.setattr(loop, "call_soon_threadsafe", held_back)
+        deliver = stages._deliver  # noqa: SLF001  # a result is delivered where nobody outside can see it
+
+        def delivered(*result: object) -> None:
+            deliver(*result)  # type: ignore[arg-type]
+            all_done.release()
+
+        monkeypatch.setattr(stages, "_deliver", delivered)
+        stage = stages.add("far", workers=8)
+        await asyncio.gather(*(stage.run(meet.wait, BOUND_S) for _ in range(8)))
+
+    on_a_loop(main)
+    assert len(wakes) == 1
+
+
+def test_the_milliseconds_of_calls_are_added_up_by_operation() -> None:
+    timings: dict[str, float] = {"far": 1000.0}
+
+    async def main(stages: Stages) -> None:
+        stage = stages.add("far", workers=1)
+        await stage.run(lambda: None, timings=timings)
+        await stage.run(lambda: None, timings=timings, operation="near")
+
+    on_a_loop(main)
+    assert timings["far"] >= 1000
+    assert set(timings) == {"far", "near"}
+
+
+def test_a_call_that_was_cancelled_before_it_began_is_not_made_and_the_stage_goes_on() -> None:
+    made: list[str] = []
+    may = threading.Event()
+
+    async def main(stages: Stages) -> None:
+        stage = stages.add("far", workers=1)
+        first = asyncio.create_task(stage.run(may.wait, BOUND_S))
+        second = asyncio.create_task(stage.run(made.append, "second"))
+        await asyncio.sleep(0)
+        second.cancel()
+        await asyncio.wait([second])
+        may.set()
+        await first
+        await stage.run(made.append, "third")
+        assert stage.busy == 0
+
+    on_a_loop(main)
+    assert made == ["third"]
+
+
+class Image:
+    pass
+
+
+def test_a_thread_that_waits_keeps_neither_what_it_was_given_nor_what_it_gave() -> None:
+    async def main(stages: Stages) -> None:
+        stage = stages.add("far", workers=1)
+        image = Image()
+        kept = weakref.ref(image)
+        await stage.run(lambda given: given, image)
+        del image
+        await stage.run(lambda: None)
+        gc.collect()
+        assert kept() is None
+
+    on_a_loop(main)
