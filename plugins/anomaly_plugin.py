@@ -1,11 +1,7 @@
-"""What the project adds to Airflow itself: registration only."""
+"""Registers the plugin with Airflow."""
 
 from __future__ import annotations
 
-from airflow.plugins_manager import AirflowPlugin
+from anomaly.plugin import AnomalyPlugin
 
-
-class AnomalyPlugin(AirflowPlugin):
-    """Tells Airflow about the project."""
-
-    name = "anomaly"
+__all__ = ["AnomalyPlugin"]

@@ -7,15 +7,18 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from packaging.requirements import Requirement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 HIDDEN_AND_OURS = {".ci", ".github"}
 NOT_OURS = {"__pycache__", "logs", "node_modules", "venv"}
 LONGER_WITH_A_REASON = {
@@ -103,6 +106,18 @@ def test_airflow_executes_exactly_one_file_of_the_plugins_folder(syntax: str, tm
     command = [sys.executable, "-c", LISTING, str(folder)]
     ended = subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=60)  # noqa: S603 - our own text
     assert ended.stdout.splitlines()[-3:] == ["['anomaly_plugin']", "anomaly", "{}"], ended
+
+
+def test_the_wheel_requires_the_packages_of_requirements_txt_in_a_range_that_holds_the_pinned_version() -> None:
+    ranges = {requirement.name: requirement.specifier for requirement in map(Requirement, PROJECT["project"]["dependencies"])}
+    pinned = dict(line.partition(" ;")[0].split("==") for line in (ROOT / "constraints.txt").read_text().splitlines())
+    required = [Requirement(line).name for line in (ROOT / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
+    assert {name for name in required if name not in ranges or pinned[name] not in ranges[name]} == set()
+    assert sorted(ranges) == sorted(required)
+
+
+def test_the_build_backend_is_pinned_alike_in_pyproject_and_in_the_test_requirements() -> None:
+    assert set(PROJECT["build-system"]["requires"]) <= set((ROOT / "requirements-dev.txt").read_text().splitlines())
 
 
 def test_no_module_is_too_long_to_be_read_in_one_go() -> None:

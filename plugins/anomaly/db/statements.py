@@ -9,7 +9,9 @@ from typing import Any, LiteralString
 
 from anomaly.errors import Misconfigured
 
-FOLDER = Path(__file__).resolve().parents[3] / "include" / "sql"
+_PACKAGE = Path(__file__).resolve().parents[1]
+FOLDER = next(folder for folder in (_PACKAGE / "sql", _PACKAGE.parents[1] / "include" / "sql") if folder.is_dir())
+"""`anomaly/sql` in an installed wheel, `include/sql` in a checkout."""
 PARAMETER = re.compile(r"%\((\w+)\)s")
 """A named parameter in a statement."""
 
