@@ -1,4 +1,4 @@
-"""Airflow's connections become pools, sessions and clients here; nothing else builds them."""
+"""Build pools, sessions and clients from Airflow's connections. Nothing else builds them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import requests
@@ -21,7 +21,7 @@ from psycopg.conninfo import make_conninfo
 
 from anomaly import detectors
 from anomaly.archive import bucket as archive
-from anomaly.archive.straight_puts import StraightPuts
+from anomaly.archive.obstore_puts import ObstorePuts
 from anomaly.db.client import Database
 from anomaly.db.maintenance import MaintenanceStore
 from anomaly.db.pool import open_pool
@@ -30,24 +30,21 @@ from anomaly.db.record_store import RecordStore
 from anomaly.errors import Misconfigured
 from anomaly.images import download as images
 from anomaly.metrics import SILENT, Metrics
-from anomaly.transport import session as sessions
-from anomaly.transport.guard import pool_classes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from airflow.sdk import Connection, Context
-    from mypy_boto3_s3 import S3Client
 
     from anomaly.settings import Settings
 
 DB, S3, IMAGES = "anomaly_db", "anomaly_s3", "anomaly_images"
 HEALTH = {"reference": "/readyz"}
-"""Where detectors of a dialect tell whether they are ready."""
+"""Path of the health check of a detector, by dialect."""
 
 
 def connection(conn_id: str) -> Connection:
-    """An Airflow connection.
+    """Return an Airflow connection.
 
     Raises:
         Misconfigured: there is none of that id, or its variable cannot be read.
@@ -56,13 +53,13 @@ def connection(conn_id: str) -> Connection:
         return BaseHook.get_connection(conn_id)
     except AirflowNotFoundException as exc:
         variable = f"AIRFLOW_CONN_{conn_id.upper()}"
-        if os.environ.get(variable):  # Airflow passes over what it cannot read
+        if os.environ.get(variable):  # Airflow ignores a variable that it cannot read
             raise Misconfigured(f"{variable} is neither a connection URI nor JSON as Airflow reads them; .env.example shows both") from exc
         raise Misconfigured(f"there is no connection {conn_id}: add it in Airflow's UI (Admin, Connections) or set {variable}") from exc
 
 
 def records_dsn() -> str:
-    """The records database as libpq reads it, for those who need one connection and no pool."""
+    """Return the DSN of the records database, for a single connection without a pool."""
     of = connection(DB)
     extra = {name: str(value) for name, value in of.extra_dejson.items() if name not in PostgresHook.ignored_extra_options}
     return make_conninfo("", **extra, host=of.host, port=of.port, user=of.login, password=of.password, dbname=of.schema)
@@ -70,7 +67,7 @@ def records_dsn() -> str:
 
 @contextlib.contextmanager
 def database(settings: Settings, metrics: Metrics = SILENT) -> Iterator[Database]:
-    """The records database, on a checked pool of PostgresHook's connections; the pool is closed afterwards."""
+    """Open the records database on a checked pool of PostgresHook's connections; close the pool on exit."""
     of = connection(DB)
     of.extra = json.dumps({"connect_timeout": settings.db_connect_timeout_s, **of.extra_dejson})
     hook = PostgresHook(connection=of, log_sql=False)
@@ -81,61 +78,42 @@ def database(settings: Settings, metrics: Metrics = SILENT) -> Iterator[Database
 
 @contextlib.contextmanager
 def record_store(settings: Settings) -> Iterator[RecordStore]:
-    """The gateway to the records, on such a pool."""
+    """Open the record store on a pool of its own."""
     with database(settings) as opened:
         yield RecordStore(opened, settings)
 
 
 @contextlib.contextmanager
 def quarantine_store(settings: Settings) -> Iterator[QuarantineStore]:
-    """The quarantined records, on such a pool."""
+    """Open the store of quarantined records on a pool of its own."""
     with database(settings) as opened:
         yield QuarantineStore(opened)
 
 
 @contextlib.contextmanager
 def maintenance_store(settings: Settings) -> Iterator[MaintenanceStore]:
-    """What upkeep asks of the records database, on such a pool."""
+    """Open the store of maintenance on a pool of its own."""
     with database(settings) as opened:
         yield MaintenanceStore(opened)
 
 
 def bucket(settings: Settings, metrics: Metrics = SILENT) -> archive.Archive:
-    """The archive, on one client of S3Hook; what the connection says about the client goes before our settings."""
+    """Return the archive on a client of S3Hook. The connection's options for the client override our settings."""
     extra = connection(S3).extra_dejson
     if not extra.get("bucket"):
         raise Misconfigured(f'the connection {S3} names no bucket; add "bucket" to its extra')
     config = Config(**{**archive.client_config(settings, endpoint_url=extra.get("endpoint_url")), **extra.get("config_kwargs", {})})
     hook = S3Hook(aws_conn_id=S3, config=config)
-    # As the hook's get_conn() would, which reads the source of each caller for the User-Agent: half a second of each task.
+    # The hook's get_conn() reads the source of each caller for the User-Agent, which takes half a second of each task.
     session = hook.get_session()
     client = session.client("s3", endpoint_url=hook.conn_config.get_service_endpoint_url("s3"), config=config, verify=hook.verify)
-    retried = partial(metrics.retried, "archive")
-    straight = _straight_puts(client, session.get_credentials(), verify=hook.verify, settings=settings, retried=retried)
-    return archive.Archive(client, extra["bucket"], extra.get("prefix", ""), straight=straight, retried=retried)
-
-
-def _straight_puts(
-    client: S3Client, credentials: Any, *, verify: bool | str | None, settings: Settings, retried: Callable[[], None]
-) -> StraightPuts | None:
-    """The short way for most puts, with the client's proxies and certificates; none where it would lack something."""
-    config: Any = client.meta.config
-    if credentials is None or config.client_cert or config.proxies_config:
-        return None
-    timeout_s = config.connect_timeout, config.read_timeout
-    session = sessions.StraightSession(
-        pools=pool_classes(deadline_s=2 * config.read_timeout, only_public=False),
-        origins=1,
-        connections=settings.s3_pool,
-        proxies=config.proxies or requests.utils.get_environ_proxies(client.meta.endpoint_url),
-    )
-    if (verify := os.environ.get("AWS_CA_BUNDLE") if verify is None else verify) is not None:
-        session.verify = verify
-    return StraightPuts(client, session, credentials, timeout_s=timeout_s, retried=retried)
+    on_retry = partial(metrics.retried, "archive")
+    puts = ObstorePuts(client, session, verify=hook.verify, on_retry=on_retry) if session.get_credentials() else None
+    return archive.Archive(client, extra["bucket"], extra.get("prefix", ""), puts=puts, on_retry=on_retry)
 
 
 def image_rules() -> images.ImageRules:
-    """Where images may come from; the connection is optional."""
+    """Return the rules for image hosts; the connection is optional."""
     try:
         of = BaseHook.get_connection(IMAGES)
     except AirflowNotFoundException:
@@ -147,15 +125,15 @@ def image_rules() -> images.ImageRules:
 
 @contextlib.contextmanager
 def image_source(settings: Settings, metrics: Metrics = SILENT) -> Iterator[images.ImageSource]:
-    """The image hosts."""
+    """Open the image hosts; close their connections on exit."""
     rules = image_rules()
-    with images.session(settings, rules, retried=partial(metrics.retried, "image")) as session:
+    with images.session(settings, rules, on_retry=partial(metrics.retried, "image")) as session:
         yield images.ImageSource(session, settings, rules)
 
 
 @contextlib.contextmanager
 def detector(conn_id: str, settings: Settings) -> Iterator[detectors.Detector]:
-    """The detector that a connection describes."""
+    """Open the detector that a connection describes; close its connections on exit."""
     of = connection(conn_id)
     base_url = _address(of, "http")
     spec = detectors.DetectorConnection(base_url=base_url, login=of.login, password=of.password, extra=of.extra_dejson)
@@ -164,7 +142,7 @@ def detector(conn_id: str, settings: Settings) -> Iterator[detectors.Detector]:
 
 
 def detector_health(conn_id: str, settings: Settings) -> int | None:
-    """What the detector answers where it tells about its health; None where it tells nothing, or nowhere."""
+    """Return the status of the detector's health check; None if its dialect has none or it does not respond."""
     of = connection(conn_id)
     base_url, path = _address(of, "http"), HEALTH.get(of.extra_dejson.get("dialect", "reference"))
     if path is None:
@@ -178,7 +156,7 @@ def detector_health(conn_id: str, settings: Settings) -> int | None:
 
 
 def metrics(context: Context) -> Metrics:
-    """Airflow's statistics; a further try of a task is told at once."""
+    """Return metrics that are sent through Airflow; a retry of a task is counted at once."""
     ti = context["ti"]
     made = Metrics(stats, task=str(max(0, ti.map_index or 0)))
     if ti.try_number > 1:
@@ -187,12 +165,12 @@ def metrics(context: Context) -> Metrics:
 
 
 def tasks_at_once() -> int:
-    """How many tasks Airflow runs side by side, of whatever DAG."""
+    """Return the number of tasks of all DAGs that Airflow runs at the same time."""
     return conf.getint("core", "parallelism")
 
 
 def _address(of: Connection, scheme: str) -> str:
-    """The address in a connection, where the host may be a whole URL with a path, and the schema names the scheme."""
+    """Return the URL in a connection. The host may be a whole URL with a path; the schema names the scheme."""
     host = of.host or ""
     parts = urlsplit(host if "://" in host else f"{of.schema or scheme}://{host}")
     return parts._replace(netloc=f"{parts.netloc}:{of.port}").geturl() if of.port and not parts.port else parts.geturl()

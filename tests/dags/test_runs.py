@@ -37,9 +37,9 @@ def refuse_some(self, operation, params):
         raise ClientError({"Error": {"Code": "SlowDown"}}, operation)
     return call(self, operation, params)
 BaseClient._make_api_call = refuse_some
-from anomaly.archive.straight_puts import StraightPuts
-put = StraightPuts.put
-StraightPuts.put = lambda self, key, *args, **kwargs: None if "/runs/" in key or "/heatmaps/" in key else put(self, key, *args, **kwargs)
+from anomaly.archive.obstore_puts import ObstorePuts
+create = ObstorePuts.create
+ObstorePuts.create = lambda self, key, *args: "/heatmaps/" not in key and create(self, key, *args)
 """
 
 GARBAGE = """

@@ -1,4 +1,4 @@
-"""What an error of botocore means to us."""
+"""Translate errors of botocore."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 from anomaly.errors import AnomalyError, ArchiveUnavailable, Misconfigured
 
 FOREIGN = (BotoCoreError, ClientError)
-THERE = frozenset({"PreconditionFailed", "412"})
+EXISTS = frozenset({"PreconditionFailed", "412"})
 RACED = frozenset({"ConditionalRequestConflict", "409"})
 ABSENT = frozenset({"NoSuchKey", "NotFound", "404"})
-_DENIED = "access is denied; s3:GetObject, s3:PutObject and s3:ListBucket are needed, and s3:DeleteObject for upkeep"
+_DENIED = "access is denied; s3:GetObject, s3:PutObject and s3:ListBucket are needed, and s3:DeleteObject for maintenance"
 _NEEDS_A_PERSON = {
     "NoSuchBucket": "there is no such bucket",
     "AccessDenied": _DENIED,
     "403": _DENIED,
     "InvalidAccessKeyId": "the access key is unknown",
     "SignatureDoesNotMatch": "the secret key is wrong",
-    "ExpiredToken": "the session token is over",
+    "ExpiredToken": "the session token has expired",
     "InvalidToken": "the session token is not valid",
     "AuthorizationHeaderMalformed": "the region is wrong",
     "PermanentRedirect": "the region is wrong",
@@ -28,6 +28,7 @@ _NEEDS_A_PERSON = {
 
 
 def translated(exc: BotoCoreError | ClientError, what: str) -> AnomalyError:
+    """Return the project's error for one of botocore; *what* begins its sentence."""
     if isinstance(exc, ClientError):
         reason = _NEEDS_A_PERSON.get(code_of(exc))
         return Misconfigured(f"{what}: {reason}") if reason else ArchiveUnavailable(f"{what}: answered {code_of(exc)}")
@@ -37,4 +38,5 @@ def translated(exc: BotoCoreError | ClientError, what: str) -> AnomalyError:
 
 
 def code_of(exc: ClientError) -> str:
+    """Return the error code of S3, or the status of a response without a body."""
     return str(exc.response.get("Error", {}).get("Code", ""))

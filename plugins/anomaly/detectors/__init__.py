@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from anomaly.settings import Settings
-    from anomaly.transport.session import StraightSession
+    from anomaly.transport.session import PooledSession
 
 __all__ = ["DIALECTS", "Detector", "DetectorConnection", "from_connection", "session"]
 
-DIALECTS: dict[str, Callable[[DetectorConnection, StraightSession, Settings], Detector]] = {
+DIALECTS: dict[str, Callable[[DetectorConnection, PooledSession, Settings], Detector]] = {
     "reference": partial(Generic, dialect="reference"),
     "generic": partial(Generic, dialect="generic"),
     "openai_chat": openai_chat,
@@ -28,7 +28,7 @@ DIALECTS: dict[str, Callable[[DetectorConnection, StraightSession, Settings], De
 }
 
 
-def from_connection(connection: DetectorConnection, session: StraightSession, settings: Settings) -> Detector:
+def from_connection(connection: DetectorConnection, session: PooledSession, settings: Settings) -> Detector:
     """Make the detector that the connection's extra `dialect` names; without one, it speaks the reference detector's.
 
     Raises:

@@ -10,12 +10,12 @@ from anomaly.errors import DetectorAnswerInvalid, DetectorRefused
 if TYPE_CHECKING:
     from anomaly.detectors.base import DetectorConnection
     from anomaly.settings import Settings
-    from anomaly.transport.session import StraightSession
+    from anomaly.transport.session import PooledSession
 
 _TOOL = "report"
 
 
-def anthropic_messages(connection: DetectorConnection, session: StraightSession, settings: Settings) -> LanguageModel:
+def anthropic_messages(connection: DetectorConnection, session: PooledSession, settings: Settings) -> LanguageModel:
     return LanguageModel(
         connection,
         session,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from anomaly.models.answers import Verdict
     from anomaly.models.records import Image
     from anomaly.settings import Settings
-    from anomaly.transport.session import StraightSession
+    from anomaly.transport.session import PooledSession
 
 PROMPT = (
     "You inspect images for anomalies: defects, damage, or anything that does not belong. Report is_anomaly; score, from 0 (certainly"
@@ -59,7 +59,7 @@ class LanguageModel:
     def __init__(
         self,
         connection: DetectorConnection,
-        session: StraightSession,
+        session: PooledSession,
         settings: Settings,
         *,
         path: str,

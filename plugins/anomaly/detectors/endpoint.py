@@ -14,8 +14,7 @@ from anomaly.backoff import exhausted_for_s
 from anomaly.detectors import errors as error_map
 from anomaly.detectors.options import wrong
 from anomaly.errors import DetectorAnswerInvalid
-from anomaly.transport.guard import hide_query_strings, pool_classes
-from anomaly.transport.session import FAILURES, StraightSession, body_of
+from anomaly.transport.session import REQUEST_ERRORS, PooledSession, hide_query_strings, read_body
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,17 +27,17 @@ if TYPE_CHECKING:
 ERROR_BODY_BYTES = 64 * 1024
 
 
-def session(settings: Settings, base_url: str) -> StraightSession:
+def session(settings: Settings, base_url: str) -> PooledSession:
     """A session for one detector, its pool as large as the detector's slots.
 
     It does not retry: that would go past the throttle, and sleep through whatever Retry-After says. Proxies of the
     environment are read once, here, instead of at every request; ~/.netrc is not read.
     """
     hide_query_strings()
-    return StraightSession(
-        pools=pool_classes(deadline_s=settings.detector_deadline_s, only_public=False),
+    return PooledSession(
         origins=1,
         connections=settings.detector_slots,
+        deadline_s=settings.detector_deadline_s,
         proxies=requests.utils.get_environ_proxies(base_url),
     )
 
@@ -55,7 +54,7 @@ class Reply(NamedTuple):
 class Endpoint:
     """Where a dialect posts to."""
 
-    def __init__(self, session: StraightSession, settings: Settings, *, url: str, headers: Mapping[str, str]) -> None:
+    def __init__(self, session: PooledSession, settings: Settings, *, url: str, headers: Mapping[str, str]) -> None:
         parts = urlsplit(url)
         self.where = f"{parts.hostname}{parts.path}"
         self._session = session
@@ -74,19 +73,21 @@ class Endpoint:
         headers = {**self._headers, "Content-Type": content_type, "Idempotency-Key": idempotency_key}
         began = time.monotonic()
         try:
-            with self._session.answer("POST", self._url, origin=self.where, headers=headers, timeout=self._timeout, body=body) as response:
+            with self._session.open_response(
+                "POST", self._url, origin=self.where, headers=headers, timeout=self._timeout, body=body
+            ) as response:
                 raw = self._raw(response)
-        except FAILURES as exc:
+        except REQUEST_ERRORS as exc:
             raise error_map.from_exception(exc, where=self.where) from exc
         return Reply(raw, latency_ms=(time.monotonic() - began) * 1000, pause_s=exhausted_for_s(response.headers))
 
     def _raw(self, response: BaseHTTPResponse) -> bytes:
         if response.status // 100 == 2:  # noqa: PLR2004  # a success
-            raw = body_of(response, most_bytes=self._answer_max_bytes)
+            raw = read_body(response, max_bytes=self._answer_max_bytes)
             if len(raw) > self._answer_max_bytes:
                 raise DetectorAnswerInvalid(f"{self.where}: an answer of more than {self._answer_max_bytes} bytes")
             return raw
-        said = body_of(response, most_bytes=ERROR_BODY_BYTES)
+        said = read_body(response, max_bytes=ERROR_BODY_BYTES)
         raise error_map.from_response(response.status, response.headers, said, where=self.where)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from anomaly.models.answers import Verdict
     from anomaly.models.records import Image
     from anomaly.settings import Settings
-    from anomaly.transport.session import StraightSession
+    from anomaly.transport.session import PooledSession
 
 REFERENCE_ANSWER = {name: name for name in FIELDS if name not in {"model", "version", "reason", "cost"}} | {
     "model": "model.name",
@@ -28,7 +28,7 @@ FORMATS = ("bytes", "multipart", "json")
 class Generic:
     """Any detector that answers one POST with one JSON document."""
 
-    def __init__(self, connection: DetectorConnection, session: StraightSession, settings: Settings, *, dialect: str) -> None:
+    def __init__(self, connection: DetectorConnection, session: PooledSession, settings: Settings, *, dialect: str) -> None:
         extras = Extras(connection.extra)
         reference = dialect == "reference"
         extras.choice("dialect", (dialect,), dialect)

@@ -11,10 +11,10 @@ from anomaly.errors import DetectorAnswerInvalid, DetectorRefused
 if TYPE_CHECKING:
     from anomaly.detectors.base import DetectorConnection
     from anomaly.settings import Settings
-    from anomaly.transport.session import StraightSession
+    from anomaly.transport.session import PooledSession
 
 
-def openai_chat(connection: DetectorConnection, session: StraightSession, settings: Settings) -> LanguageModel:
+def openai_chat(connection: DetectorConnection, session: PooledSession, settings: Settings) -> LanguageModel:
     return LanguageModel(
         connection,
         session,

@@ -1,6 +1,6 @@
-"""Downloads images and validates them: addresses, retries, formats, limits on bytes and pixels.
+"""Downloads images and validates them: guarded addresses, retries, formats, limits on bytes and pixels.
 
 May import `transport`, `models`, `settings`, `backoff` and `errors`.
 
-Public: `download` (ImageRules, ImageSource, session), `validation` (checked).
+Public: `download` (ImageRules, ImageSource, session), `validation` (validated).
 """

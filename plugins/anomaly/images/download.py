@@ -1,4 +1,4 @@
-"""Downloads images: safely, since the addresses come from data, and within bounds of bytes, pixels and time."""
+"""Download images from URLs that come from data: addresses are guarded, and bytes, pixels and time are bounded."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ import requests
 from urllib3 import Timeout
 
 from anomaly.errors import AddressBlocked, ImageDenied, ImageNotFound, ImageTooLarge, ImageUnavailable, Misconfigured
-from anomaly.images.retry import RETRIED, ImageRetry, Waits
-from anomaly.images.validation import checked
-from anomaly.transport.guard import hide_query_strings, pool_classes
-from anomaly.transport.session import FAILURES, StraightSession, body_of
+from anomaly.images.retry import RETRIED_STATUSES, ImageRetry, RetryDelays
+from anomaly.images.validation import validated
+from anomaly.transport.session import REQUEST_ERRORS, PooledSession, hide_query_strings, read_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -28,31 +27,32 @@ if TYPE_CHECKING:
     from anomaly.models.records import Image
     from anomaly.settings import Settings
 
-PIECE_BYTES = 128 * 1024
+DRAIN_MAX_BYTES = 128 * 1024
+"""A larger unread body closes its connection instead of being read to its end."""
 REDIRECTS_MAX = 5
-HOSTS = 16
-"""Whose connections are kept open."""
+ORIGINS_MAX = 16
+"""Origins whose connections are kept open."""
 _HEADERS = {"Accept": "image/*", "Accept-Encoding": "identity", "User-Agent": "anomaly"}
-_GONE = frozenset({404, 410})
-_FOR_NOW = frozenset({408, 425, 429})
+_NOT_FOUND = frozenset({404, 410})
+_TEMPORARY = frozenset({408, 425, 429})
 _EXTRAS = {"headers": dict, "hosts": list, "allow_networks": list, "proxy": str}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRules:
-    """What the connection `anomaly_images` says about image hosts."""
+    """The options of the connection `anomaly_images`."""
 
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     origins: frozenset[str] = frozenset()
-    """scheme://host:port of those that get the headers, so that none travels to another host or unencrypted by surprise."""
+    """scheme://host:port of the hosts that receive the headers. No other host does, nor one of these over another scheme."""
     allow_networks: tuple[IPv4Network | IPv6Network, ...] = ()
-    """Networks that are not public and may be asked nevertheless."""
+    """Networks that are allowed although they are not public."""
     proxy: str | None = field(default=None, repr=False)
-    """With one, it is the proxy that has to guard: the address of the image host is not seen here."""
+    """Behind a proxy, the proxy has to guard addresses: it resolves the names of image hosts."""
 
     @classmethod
     def from_extra(cls, extra: Mapping[str, Any], *, host: str | None = None) -> Self:
-        """Read the connection's extra; *host*, and each of its `hosts`, is https unless it starts with http://.
+        """Return the rules in a connection's extra. *host* and each of its `hosts` is https unless it starts with http://.
 
         Raises:
             Misconfigured: an extra is unknown or of a wrong kind.
@@ -76,19 +76,19 @@ def _kinds() -> str:
 
 
 def origin_of(url: str) -> str:
-    """scheme://host:port of an http or https address.
+    """Return scheme://host:port of an http or https URL.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is another kind of URL, or none.
     """
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError(f"{shown(url)} is no http or https address")
+        raise ValueError(f"{redacted(url)} is no http or https address")
     return f"{parts.scheme}://{parts.hostname}:{parts.port or {'http': 80, 'https': 443}[parts.scheme]}"
 
 
-def shown(url: str) -> str:
-    """*url* as it may be written down: without user, password, query and fragment, which are where secrets are."""
+def redacted(url: str) -> str:
+    """Return *url* without user, password, query and fragment, which may hold secrets, for logs and messages."""
     plain = url.partition("#")[0].partition("?")[0]
     scheme, separator, rest = plain.partition("://")
     host, slash, path = rest.partition("/")
@@ -101,115 +101,121 @@ def session(
     *,
     sleep: Callable[[float], None] = time.sleep,
     rng: Random | None = None,
-    retried: Callable[[], None] = lambda: None,
-) -> StraightSession:
-    """A session for image hosts: retries, pool, deadline and address guard; for as many threads as fetch at once.
+    on_retry: Callable[[], None] = lambda: None,
+) -> PooledSession:
+    """Return a session for image hosts with retries, a deadline and an address guard, for as many threads as fetch at once.
 
-    It does not read the environment's proxies and ~/.netrc: behind a proxy the guard would judge the proxy's address, and
-    a password for a host would follow whatever address a record names. REQUESTS_CA_BUNDLE is honoured.
+    It ignores the environment's proxies, behind which addresses cannot be guarded here, and ~/.netrc, whose passwords would be
+    sent to any URL that a record names. REQUESTS_CA_BUNDLE is honoured.
     """
     rules = rules or ImageRules()
-    waits = Waits(
+    delays = RetryDelays(
         base_s=settings.image_backoff_s,
         retry_after_cap_s=settings.image_retry_after_cap_s,
         sleep=sleep,
         rng=rng or SystemRandom(),
-        retried=retried,
+        on_retry=on_retry,
     )
     hide_query_strings()
-    return StraightSession(
-        pools=pool_classes(deadline_s=settings.image_deadline_s, only_public=True, allow_networks=rules.allow_networks),
-        origins=HOSTS,
+    return PooledSession(
+        origins=ORIGINS_MAX,
         connections=settings.fetch_workers,
+        deadline_s=settings.image_deadline_s,
+        only_public=True,
+        allow_networks=rules.allow_networks,
         proxies={"http": rules.proxy, "https": rules.proxy} if rules.proxy else {},
         retries=ImageRetry(
-            total=settings.image_retries, status_forcelist=RETRIED, allowed_methods={"GET"}, raise_on_status=False, waits=waits
+            total=settings.image_retries,
+            status_forcelist=RETRIED_STATUSES,
+            allowed_methods={"GET"},
+            raise_on_status=False,
+            delays=delays,
         ),
     )
 
 
 class ImageSource:
-    """Where the pipeline gets its images from; for many threads."""
+    """The image hosts. For many threads."""
 
-    def __init__(self, session: StraightSession, settings: Settings, rules: ImageRules | None = None) -> None:
+    def __init__(self, session: PooledSession, settings: Settings, rules: ImageRules | None = None) -> None:
         self._session = session
         self._settings = settings
         self._rules = rules or ImageRules()
         self._timeout = Timeout(connect=settings.image_connect_timeout_s, read=settings.image_read_timeout_s)
 
     def fetch(self, url: str) -> Image:
-        """Download and check an image.
+        """Download and validate an image.
 
         Raises:
-            AddressBlocked: *url*, or what it redirects to, is malformed or leads where images may not come from.
-            ImageNotFound, ImageDenied: the host says no.
-            ImageTooLarge, ImageTooManyPixels, ImageNotAnImage, ImageTruncated: what it holds is not usable.
-            ImageUnavailable: it was not to be had in full for now, after all retries.
+            AddressBlocked: *url*, or a redirect's target, is malformed or leads to a forbidden address.
+            ImageNotFound, ImageDenied: the host refuses it.
+            ImageTooLarge, ImageTooManyPixels, ImageNotAnImage, ImageTruncated: the content cannot be used.
+            ImageUnavailable: it could not be read in full, after all retries; a later attempt may succeed.
         """
         ends_at = time.monotonic() + self._settings.image_deadline_s
         target = url
         for _ in range(REDIRECTS_MAX + 1):
             address, origin = _address(target)
-            with self._answer(address, origin) as response:
+            with self._request(address, origin) as response:
                 location = _redirect_of(response)
                 if location is None:
-                    return checked(self._content(response, target), max_px=self._settings.image_max_px, source=shown(target))
+                    return validated(self._content(response, target), max_px=self._settings.image_max_px, source=redacted(target))
                 target = urljoin(address, location)
-                _release(response)
+                _drain(response)
             if time.monotonic() > ends_at:
-                raise ImageUnavailable(f"{shown(url)}: redirected for {self._settings.image_deadline_s:g} s")
-        raise ImageDenied(f"{shown(url)}: more than {REDIRECTS_MAX} redirects")
+                raise ImageUnavailable(f"{redacted(url)}: redirected for {self._settings.image_deadline_s:g} s")
+        raise ImageDenied(f"{redacted(url)}: more than {REDIRECTS_MAX} redirects")
 
     @contextlib.contextmanager
-    def _answer(self, address: str, origin: str) -> Iterator[BaseHTTPResponse]:
-        """One request with its retries; the answer's body is still to be read."""
+    def _request(self, address: str, origin: str) -> Iterator[BaseHTTPResponse]:
+        """Send one request, with its retries; the body is still to be read."""
         headers = {**_HEADERS, **self._rules.headers} if origin in self._rules.origins else _HEADERS
         try:
-            with self._session.answer("GET", address, origin=origin, headers=headers, timeout=self._timeout) as response:
+            with self._session.open_response("GET", address, origin=origin, headers=headers, timeout=self._timeout) as response:
                 yield response
-        except FAILURES as exc:
+        except REQUEST_ERRORS as exc:
             reason = getattr(exc, "reason", None) or exc
-            # the cause is the reason, as the exception around it quotes the query string
-            raise ImageUnavailable(f"{shown(address)}: {type(reason).__name__}") from (None if reason is exc else reason)
+            # the exception around the reason quotes the query string, so it is not the cause
+            raise ImageUnavailable(f"{redacted(address)}: {type(reason).__name__}") from (None if reason is exc else reason)
 
     def _content(self, response: BaseHTTPResponse, url: str) -> bytes:
         limit = self._settings.image_max_bytes
         if response.status // 100 != 2:  # noqa: PLR2004  # a success
-            _release(response)
-            raise _refusal(response.status)(f"{shown(url)}: answered {response.status}")
+            _drain(response)
+            raise _refusal(response.status)(f"{redacted(url)}: answered {response.status}")
         if (announced := response.length_remaining or 0) > limit:
-            raise ImageTooLarge(f"{shown(url)}: {announced} bytes, more than {limit}")
-        content = body_of(response, most_bytes=limit)
+            raise ImageTooLarge(f"{redacted(url)}: {announced} bytes, more than {limit}")
+        content = read_body(response, max_bytes=limit)
         if len(content) > limit:
-            raise ImageTooLarge(f"{shown(url)}: more than {limit} bytes")
+            raise ImageTooLarge(f"{redacted(url)}: more than {limit} bytes")
         return content
 
 
 def _address(url: str) -> tuple[str, str]:
-    """*url* as it may be sent, which is encoded and with a host that names one, and its origin."""
+    """Return *url*, encoded and with a valid host, and its origin."""
     prepared = requests.PreparedRequest()
     try:
         prepared.prepare_url(url, None)
         return prepared.url or "", origin_of(prepared.url or "")
     except (requests.RequestException, ValueError):
-        raise AddressBlocked(f"{shown(url)}: not a valid http or https address") from None
+        raise AddressBlocked(f"{redacted(url)}: not a valid http or https address") from None
 
 
 def _redirect_of(response: BaseHTTPResponse) -> str | None:
-    """Where it points to, if it does. Headers arrive as latin-1, and are UTF-8 where they are not ASCII."""
+    """Return the target of a redirect. Headers are decoded as latin-1, but are UTF-8 if not ASCII."""
     location = response.get_redirect_location()
     return location.encode("latin1").decode("utf-8", "replace") if location else None
 
 
 def _refusal(status: int) -> type[ImageNotFound | ImageDenied | ImageUnavailable]:
-    if status in _GONE:
+    if status in _NOT_FOUND:
         return ImageNotFound
-    return ImageUnavailable if status in _FOR_NOW or status >= 500 else ImageDenied  # noqa: PLR2004  # the host's own fault
+    return ImageUnavailable if status in _TEMPORARY or status >= 500 else ImageDenied  # noqa: PLR2004  # a server error
 
 
-def _release(response: BaseHTTPResponse) -> None:
-    """Read a small rest, so that the connection can be used again; with a large one it is closed."""
-    left = PIECE_BYTES
-    with contextlib.suppress(*FAILURES):
+def _drain(response: BaseHTTPResponse) -> None:
+    """Read the rest of a small body, so that its connection can be used again."""
+    left = DRAIN_MAX_BYTES
+    with contextlib.suppress(*REQUEST_ERRORS):
         while left > 0 and (piece := response.read1(left, decode_content=False)):
             left -= len(piece)

@@ -1,4 +1,4 @@
-"""Which failed downloads are tried again, and when."""
+"""The retry policy of downloads."""
 
 from __future__ import annotations
 
@@ -19,49 +19,49 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-RETRIED = frozenset({429, 500, 502, 503, 504})
+RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504})
 BACKOFF_CAP_S = 60.0
-"""Of the waits that we choose; they double from one to the next."""
+"""Longest delay that we choose. Delays double from one to the next."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Waits:
-    """How a failed download waits for its next try; durations in seconds."""
+class RetryDelays:
+    """The delays before retries of a download, in seconds."""
 
     base_s: float
     retry_after_cap_s: float
     sleep: Callable[[float], None]
     rng: Random
-    retried: Callable[[], None] = lambda: None
-    """Is told of each further request."""
+    on_retry: Callable[[], None] = lambda: None
+    """Called before each retry."""
 
 
 class ImageRetry(Retry):
     """urllib3's Retry that waits 1, 2, 4 s (the stock one begins with 0) through an injected sleep."""
 
-    RETRY_AFTER_STATUS_CODES = frozenset()  # RETRIED says it all
+    RETRY_AFTER_STATUS_CODES = frozenset()  # RETRIED_STATUSES decides
 
-    def __init__(self, *args: Any, waits: Waits, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, delays: RetryDelays, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.waits = waits
+        self.delays = delays
 
     def new(self, **changes: Any) -> Self:
-        return super().new(waits=self.waits, **changes)
+        return super().new(delays=self.delays, **changes)
 
     def increment(
         self, method: str | None = None, url: str | None = None, response: BaseHTTPResponse | None = None, *args: Any, **kwargs: Any
     ) -> Self:
-        if _hint_s(response) > self.waits.retry_after_cap_s:
-            raise MaxRetryError(kwargs["_pool"], url or "")  # coming back earlier than asked would only be refused again
+        if _hint_s(response) > self.delays.retry_after_cap_s:
+            raise MaxRetryError(kwargs["_pool"], url or "")  # an earlier request than asked would be refused again
         return super().increment(method, url, response, *args, **kwargs)
 
     def sleep(self, response: BaseHTTPResponse | None = None) -> None:
-        waits, failures = self.waits, len(self.history)
-        wait_s = backoff.delay_s(failures, base_s=waits.base_s, cap_s=BACKOFF_CAP_S, rng=waits.rng, hint_s=_hint_s(response))
+        delays, failures = self.delays, len(self.history)
+        wait_s = backoff.delay_s(failures, base_s=delays.base_s, cap_s=BACKOFF_CAP_S, rng=delays.rng, hint_s=_hint_s(response))
         cause = self.history[-1].status or type(self.history[-1].error).__name__
         log.info("image request failed cause=%s failures=%d wait_s=%.2f", cause, failures, wait_s)
-        waits.retried()
-        waits.sleep(wait_s)
+        delays.on_retry()
+        delays.sleep(wait_s)
 
 
 def _hint_s(response: BaseHTTPResponse | None) -> float:

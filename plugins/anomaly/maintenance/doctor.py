@@ -20,7 +20,7 @@ from anomaly.db.pool import connector
 from anomaly.db.sql_check import check_statements
 from anomaly.db.statements import FOLDER, Statements
 from anomaly.errors import AnomalyError, Misconfigured
-from anomaly.images.validation import checked
+from anomaly.images.validation import validated
 from anomaly.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class Doctor:
             yield Finding(f"{self._detector}: it says that it is ready")
         elif health is not None and health != NOT_FOUND:
             yield Finding(self._detector, f"it answers {health} when asked whether it is ready: wait, or read its log")
-        image = checked(a_png(), max_px=self._settings.image_max_px, source="the doctor's image")
+        image = validated(a_png(), max_px=self._settings.image_max_px, source="the doctor's image")
         with connections.detector(self._detector, self._settings) as detector:
             answer = detector.ask(image, idempotency_key=uuid.uuid4().hex)
         verdict = answer.verdict

@@ -1,6 +1,6 @@
-"""HTTP connections that are safe to point at addresses from data, and bounded in time.
+"""HTTP connections that are safe to point at URLs from data, and bounded in time.
 
 Built on the connection pools of requests and urllib3. May import `anomaly.errors` alone.
 
-Public: `session` (StraightSession), `guard` (pool_classes, is_allowed).
+Public: `session` (PooledSession, read_body, hide_query_strings, REQUEST_ERRORS), `guard` (is_allowed).
 """

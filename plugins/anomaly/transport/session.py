@@ -1,12 +1,13 @@
-"""Sessions of requests that send straight over the pools of their adapter.
+"""Sessions of requests that send directly over the connection pools of their adapter.
 
-`Session.send` and its adapter's `send` choose the pool, look for the certificates and dress the answer anew each time, which is
-half of a request's processor time. They also read a redirect's body to its end, however large, and keep cookies. Here the pool is
-chosen once for each origin, by requests' own means, and the answer is urllib3's.
+`Session.send` and `HTTPAdapter.send` choose the pool, look for certificates and wrap the response anew each time, which takes as much
+processor time as the request itself. They also read a redirect's body to its end, however large, and keep cookies. Here the pool
+is chosen once for each origin, by requests' own means, and the response is urllib3's.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -15,54 +16,73 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import ClosedPoolError, HTTPError
 
+from anomaly.transport.guard import with_deadline, with_guard
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Retry, Timeout
 
-FAILURES = (HTTPError, OSError)
-"""What `answer` and the reading of its body raise, besides our own errors."""
-PIECE_BYTES = 128 * 1024
+    from anomaly.transport.guard import Network
+
+REQUEST_ERRORS = (HTTPError, OSError)
+"""Raised by `PooledSession.open_response` and while a body is read, besides our own errors."""
+READ_BYTES = 128 * 1024
 
 
-class StraightSession(requests.Session):
-    """For as many threads as it keeps *connections*, to each of so many *origins*.
+class PooledSession(requests.Session):
+    """A session for as many threads as it has *connections* to each of its *origins*.
 
-    It reads neither ~/.netrc nor, but for REQUESTS_CA_BUNDLE, the environment.
+    Of the environment it reads REQUESTS_CA_BUNDLE alone; it does not read ~/.netrc.
 
     Args:
-        pools: classes of pools by scheme.
+        origins: origins whose connections are kept open.
+        connections: connections to each of them that are kept open.
+        deadline_s: time for a response, headers included; one read timeout may be added.
+        proxies: proxy by scheme. Behind a proxy the deadline holds too, but the proxy has to guard addresses: it resolves the names.
+        retries: urllib3's policy for retries.
+        only_public: refuse addresses that are neither public nor in *allow_networks*.
     """
 
     def __init__(
-        self, *, pools: dict[str, type[Any]], origins: int, connections: int, proxies: Mapping[str, str], retries: Retry | int = 0
+        self,
+        *,
+        origins: int,
+        connections: int,
+        deadline_s: float,
+        proxies: Mapping[str, str],
+        retries: Retry | int = 0,
+        only_public: bool = False,
+        allow_networks: Sequence[Network] = (),
     ) -> None:
         super().__init__()
         self.verify = os.environ.get("REQUESTS_CA_BUNDLE") or True
         self.proxies = dict(proxies)
-        self._adapter = HTTPAdapter(pool_connections=origins, pool_maxsize=connections, max_retries=retries)
-        self._adapter.poolmanager.pool_classes_by_scheme = pools
+        self._adapter = _Adapter(deadline_s, pool_connections=origins, pool_maxsize=connections, max_retries=retries)
+        if only_public:
+            manager = self._adapter.poolmanager
+            manager.pool_classes_by_scheme = with_guard(manager.pool_classes_by_scheme, deadline_s, allow_networks)
         self.mount("http://", self._adapter)
         self.mount("https://", self._adapter)
         self._origins = origins
         self._pools: dict[str, HTTPConnectionPool] = {}
 
     @contextmanager
-    def answer(
+    def open_response(
         self, method: str, url: str, *, origin: str, headers: Mapping[str, str], timeout: Timeout, body: bytes | None = None
     ) -> Iterator[BaseHTTPResponse]:
-        """Send a request to an address that is encoded and has a path; what of the answer is not read by the end is dropped."""
-        response = self._sent(method, url, origin, headers=headers, timeout=timeout, body=body)
+        """Send a request to an encoded URL that has a path. The unread rest of the response's body is discarded on exit."""
+        response = self._send(method, url, origin, headers=headers, timeout=timeout, body=body)
         try:
             yield response
         finally:
             response.close()
             response.release_conn()
 
-    def _sent(self, method: str, url: str, origin: str, **request: Any) -> BaseHTTPResponse:
-        target = self._adapter.request_url(_prepared(method, url), self.proxies) if self.proxies else target_of(url)
+    def _send(self, method: str, url: str, origin: str, **request: Any) -> BaseHTTPResponse:
+        target = self._adapter.request_url(_prepared(method, url), self.proxies) if self.proxies else request_target(url)
         while True:
-            pool = self._pools.get(origin) or self._chosen(_prepared(method, url), origin)
+            pool = self._pools.get(origin) or self._choose_pool(_prepared(method, url), origin)
             try:
                 return pool.urlopen(
                     method,
@@ -77,7 +97,7 @@ class StraightSession(requests.Session):
             except ClosedPoolError:  # another origin took its place, and nothing was sent
                 self._pools.pop(origin, None)
 
-    def _chosen(self, request: requests.PreparedRequest, origin: str) -> HTTPConnectionPool:
+    def _choose_pool(self, request: requests.PreparedRequest, origin: str) -> HTTPConnectionPool:
         verify = self.verify if self.verify is not None else True
         pool: Any = self._adapter.get_connection_with_tls_context(request, verify, proxies=self.proxies)
         self._adapter.cert_verify(pool, request.url or "", verify, None)  # type: ignore[no-untyped-call]  # the stubs leave it out
@@ -88,24 +108,58 @@ class StraightSession(requests.Session):
         return chosen
 
 
+class _Adapter(HTTPAdapter):
+    """An adapter whose responses have a deadline, behind a proxy too."""
+
+    def __init__(self, deadline_s: float, **kwargs: Any) -> None:
+        self._deadline_s = deadline_s
+        super().__init__(**kwargs)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self._set_deadline(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        known = proxy in self.proxy_manager
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        if not known:
+            self._set_deadline(manager)
+        return manager
+
+    def _set_deadline(self, manager: Any) -> None:
+        manager.pool_classes_by_scheme = with_deadline(manager.pool_classes_by_scheme, self._deadline_s)
+
+
+def hide_query_strings() -> None:
+    """Keep query strings out of urllib3's log from now on: they hold signatures and keys."""
+    for name in ("urllib3.connectionpool", "urllib3.util.retry"):
+        logging.getLogger(name).addFilter(_without_query)
+
+
+def _without_query(record: logging.LogRecord) -> bool:
+    if isinstance(record.args, tuple):
+        record.args = tuple(arg.partition("?")[0] if isinstance(arg, str) else arg for arg in record.args)
+    return True
+
+
 def _prepared(method: str, url: str) -> requests.PreparedRequest:
     request = requests.PreparedRequest()
     request.method, request.url = method, url
     return request
 
 
-def target_of(url: str) -> str:
-    """Path and query of an address that has a path."""
+def request_target(url: str) -> str:
+    """Return path and query of a URL that has a path."""
     return url[url.index("/", url.index("//") + 2) :].partition("#")[0]
 
 
-def body_of(response: BaseHTTPResponse, *, most_bytes: int) -> bytes:
-    """The decoded body, or a little more than *most_bytes* of it where it is larger."""
+def read_body(response: BaseHTTPResponse, *, max_bytes: int) -> bytes:
+    """Return the decoded body, or a little more than *max_bytes* of a larger one."""
     length = response.length_remaining
-    if length is not None and length <= most_bytes and "Content-Encoding" not in response.headers:
+    if length is not None and length <= max_bytes and "Content-Encoding" not in response.headers:
         return response.read(decode_content=False)  # into one piece of memory, without a copy
     pieces, size = [], 0
-    while size <= most_bytes and (piece := response.read1(PIECE_BYTES, decode_content=True)):
+    while size <= max_bytes and (piece := response.read1(READ_BYTES, decode_content=True)):
         pieces.append(piece)
         size += len(piece)
     return b"".join(pieces)

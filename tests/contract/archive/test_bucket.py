@@ -8,24 +8,16 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
-from unittest.mock import Mock
 
 import boto3
 import pytest
-from botocore import UNSIGNED
-from botocore.auth import S3SigV4Auth
-from botocore.awsrequest import AWSRequest
 from botocore.config import Config
-from botocore.credentials import Credentials
-from botocore.exceptions import CredentialRetrievalError
 
 from anomaly.archive.bucket import Archive, client_config
-from anomaly.archive.straight_puts import REST_S, StraightPuts
+from anomaly.archive.obstore_puts import ObstorePuts
 from anomaly.errors import ArchiveUnavailable, Misconfigured
 from anomaly.models.records import Image
 from anomaly.settings import Settings
-from anomaly.transport.guard import pool_classes
-from anomaly.transport.session import StraightSession
 from tests.parts.http_stub import HttpStub, Reply
 
 if TYPE_CHECKING:
@@ -34,7 +26,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from embedded.s3 import S3
-    from tests.parts.http_stub import Seen
 
 CONFIG = "c" * 64
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -55,10 +46,6 @@ def a_client(endpoint_url: str, access_key: str = "key", secret_key: str = "secr
     )
 
 
-def a_session() -> StraightSession:
-    return StraightSession(pools=pool_classes(deadline_s=60, only_public=False), origins=1, connections=16, proxies={})
-
-
 @pytest.fixture(scope="session")
 def client(s3: S3) -> Iterator[S3Client]:
     made = a_client(s3.endpoint_url, s3.access_key, s3.secret_key)
@@ -73,19 +60,17 @@ def prefix() -> str:
 
 
 @pytest.fixture(scope="session")
-def straight(client: S3Client, s3: S3) -> Iterator[StraightPuts]:
-    """That knows the way, and never rests."""
-    with a_session() as session:
-        made = StraightPuts(
-            client, session, Credentials(s3.access_key, s3.secret_key), timeout_s=(5, 30), clock=itertools.count(step=60.0).__next__
-        )
-        Archive(client, s3.bucket, "first", straight=made).put_image(an_image())
-        yield made
+def puts(client: S3Client, s3: S3) -> ObstorePuts:
+    """Puts that know the address, and never pause."""
+    session = boto3.Session(aws_access_key_id=s3.access_key, aws_secret_access_key=s3.secret_key)
+    made = ObstorePuts(client, session, clock=itertools.count(step=60.0).__next__)
+    Archive(client, s3.bucket, "first", puts=made).put_image(an_image())
+    return made
 
 
-@pytest.fixture(params=["through the client", "straight"])
-def archive(request: pytest.FixtureRequest, client: S3Client, s3: S3, prefix: str, straight: StraightPuts) -> Archive:
-    return Archive(client, s3.bucket, f"/{prefix}/", straight=straight if request.param == "straight" else None)
+@pytest.fixture(params=["by the client", "by obstore"])
+def archive(request: pytest.FixtureRequest, client: S3Client, s3: S3, prefix: str, puts: ObstorePuts) -> Archive:
+    return Archive(client, s3.bucket, f"/{prefix}/", puts=puts if request.param == "by obstore" else None)
 
 
 @pytest.fixture
@@ -119,10 +104,10 @@ def test_an_image_put_twice_is_one_object_with_its_hash_as_key(archive: Archive,
     assert (stored["Body"].read(), stored["ContentType"]) == (image.content, "image/png")
 
 
-def test_content_that_is_not_what_its_hash_says_is_refused(archive: Archive, client: S3Client, s3: S3, prefix: str) -> None:
+def test_the_client_does_not_store_content_that_is_not_what_its_hash_says(client: S3Client, s3: S3, prefix: str) -> None:
     wrong = Image(content=b"x", sha256="0" * 64, media_type="image/png", width_px=1, height_px=1)
     with pytest.raises(ArchiveUnavailable):
-        archive.put_image(wrong)
+        Archive(client, s3.bucket, prefix).put_image(wrong)
 
     assert keys(client, s3, prefix) == set()
 
@@ -325,161 +310,3 @@ def test_a_wrong_secret_fails_the_check(s3: S3) -> None:
 def test_a_name_that_is_no_bucket_fails_the_check(client: S3Client) -> None:
     with pytest.raises(Misconfigured, match="bucket"):
         Archive(client, "no bucket!").check()
-
-
-# --- puts past the client
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-SIGNED = (
-    "content-type",
-    "host",
-    "if-none-match",
-    *(f"x-amz-{name}" for name in ("checksum-sha256", "content-sha256", "date", "security-token")),
-)
-BY_THE_CLIENT = "amz-sdk-invocation-id"
-"""A header of botocore's client."""
-
-
-class Straight:
-    """An archive at the stub that goes straight where it can, and how each put came."""
-
-    def __init__(self, stub: HttpStub, *, token: str | None = None, **config: Any) -> None:
-        self.clock = Clock()
-        self.session = a_session()
-        self.client = boto3.client(
-            "s3",
-            endpoint_url=stub.url(""),
-            region_name="eu-north-1",
-            aws_access_key_id="key",
-            aws_secret_access_key="secret",  # noqa: S106  # for the stub
-            aws_session_token=token,
-            config=Config(**client_config(Settings(), endpoint_url=stub.url("")), **config),
-        )
-        self.retries = 0
-        self.credentials = Credentials("key", "secret", token)
-        puts = StraightPuts(self.client, self.session, self.credentials, timeout_s=(5, 30), retried=self.retried, clock=self.clock)
-        self.archive = Archive(self.client, "bucket", "a b/ü", straight=puts, retried=self.retried)
-        self._stub = stub
-
-    def put(self, number: int, *replies: Reply) -> None:
-        """Put an object of that number, which the stub answers so."""
-        image_sha256 = f"{number:064x}"
-        self._stub.at(f"/bucket/a%20b/%C3%BC/answers/{CONFIG}/00/{image_sha256}.json", *(replies or [Reply()]))
-        self.archive.put_answer(CONFIG, image_sha256, b"{}", batch=None)
-
-    def retried(self) -> None:
-        self.retries += 1
-
-    def ways(self) -> list[str]:
-        return ["client" if BY_THE_CLIENT in seen.headers else "straight" for seen in self._stub.requests]
-
-
-@pytest.fixture
-def straight_at_stub(stub: HttpStub, monkeypatch: pytest.MonkeyPatch) -> Iterator[Straight]:
-    monkeypatch.setattr(time, "sleep", lambda _: None)  # botocore's waits cannot be injected
-    made = Straight(stub)
-    yield made
-    made.session.close()
-    made.client.close()
-
-
-def test_after_the_client_has_put_one_object_the_next_go_straight(straight_at_stub: Straight, stub: HttpStub) -> None:
-    for number in range(4):
-        straight_at_stub.put(number)
-
-    assert straight_at_stub.ways() == ["client", "straight", "straight", "straight"]
-    first, second, *_ = stub.requests
-    for name in ("if-none-match", "x-amz-checksum-sha256", "x-amz-content-sha256", "content-type", "content-length"):
-        assert second.headers[name] == first.headers[name], name
-    assert second.headers["authorization"] == signature_of_botocore(second, straight_at_stub.credentials)
-
-
-def test_of_many_threads_one_shows_the_way_to_the_others(straight_at_stub: Straight) -> None:
-    with ThreadPoolExecutor(16) as pool:
-        list(pool.map(straight_at_stub.put, range(64)))
-
-    assert sorted(straight_at_stub.ways()) == ["client", *["straight"] * 63]
-
-
-def test_an_object_that_is_there_needs_one_straight_put(straight_at_stub: Straight) -> None:
-    straight_at_stub.put(1)
-    straight_at_stub.put(2, failure(412, "PreconditionFailed"))
-
-    assert straight_at_stub.ways() == ["client", "straight"]
-
-
-@pytest.mark.parametrize("reply", [failure(503, "SlowDown"), failure(409, "ConditionalRequestConflict"), Reply(reset=True)])
-def test_what_fails_straight_is_the_clients_for_a_while(straight_at_stub: Straight, reply: Reply) -> None:
-    straight_at_stub.put(1)
-    straight_at_stub.put(2, reply, Reply())
-    straight_at_stub.put(3)
-    straight_at_stub.clock.now += REST_S
-    straight_at_stub.put(4)
-
-    assert straight_at_stub.ways() == ["client", "straight", "client", "client", "straight"]
-
-
-def test_each_further_request_is_told_whichever_way_it_goes(straight_at_stub: Straight) -> None:
-    straight_at_stub.put(1)
-    straight_at_stub.put(2)
-    assert straight_at_stub.retries == 0
-    straight_at_stub.put(3, Reply(status=503), Reply())
-    assert (straight_at_stub.ways()[-2:], straight_at_stub.retries) == (["straight", "client"], 1)
-    straight_at_stub.put(4, Reply(status=503), Reply(status=503), Reply())
-    assert (straight_at_stub.ways()[-3:], straight_at_stub.retries) == (["client"] * 3, 3)
-
-
-def test_what_the_client_says_of_a_failure_is_said(straight_at_stub: Straight) -> None:
-    straight_at_stub.put(1)
-    with pytest.raises(Misconfigured, match="session token"):
-        straight_at_stub.put(2, failure(400, "ExpiredToken"))
-
-
-def test_a_session_token_travels_with_a_straight_put(stub: HttpStub) -> None:
-    made = Straight(stub, token="temporary")  # noqa: S106  # for the stub
-    made.put(1)
-    made.put(2)
-    made.session.close()
-    made.client.close()
-
-    assert made.ways() == ["client", "straight"]
-    assert stub.requests[1].headers["x-amz-security-token"] == "temporary"
-    assert stub.requests[1].headers["authorization"] == signature_of_botocore(stub.requests[1], made.credentials)
-
-
-def signature_of_botocore(seen: Seen, credentials: Credentials) -> str:
-    """What botocore would have said in place of the request's Authorization."""
-    headers = {name: value for name, value in seen.headers.items() if name.lower() in SIGNED}
-    request = AWSRequest("PUT", f"http://{seen.headers['host']}{seen.path}", headers=headers, data=seen.body)
-    request.context["timestamp"] = seen.headers["x-amz-date"]
-    signer = S3SigV4Auth(credentials, "s3", "eu-north-1")
-    names = signer.signed_headers(signer.headers_to_sign(request))
-    signature = signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request)
-    return f"AWS4-HMAC-SHA256 Credential={signer.scope(request)}, SignedHeaders={names}, Signature={signature}"
-
-
-def test_credentials_that_cannot_be_renewed_are_told_as_what_the_archive_lacks(straight_at_stub: Straight, stub: HttpStub) -> None:
-    straight_at_stub.put(1)
-    straight_at_stub.credentials.get_frozen_credentials = Mock(  # type: ignore[method-assign]  # as of a role that is not given any more
-        side_effect=CredentialRetrievalError(provider="assume-role", error_msg="denied")
-    )
-    with pytest.raises(ArchiveUnavailable, match="CredentialRetrievalError"):
-        straight_at_stub.put(2)
-    assert len(stub.requests) == 1
-
-
-def test_a_client_that_does_not_sign_shows_no_way(stub: HttpStub) -> None:
-    made = Straight(stub, signature_version=UNSIGNED)
-    made.put(1)
-    made.put(2)
-    made.session.close()
-    made.client.close()
-
-    assert made.ways() == ["client", "client"]

@@ -231,6 +231,7 @@ def test_a_chunked_body_is_read(stub: HttpStub, source: Make) -> None:
         "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n",
         "HTTP/1.0 200 OK\r\n\r\n",
         "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n",
+        "HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n",
         "HTTP/1.1 200 OK\r\nX-Long: {long}\r\nContent-Length: {size}\r\n\r\n",
     ],
 )
@@ -333,6 +334,31 @@ def test_what_was_judged_is_what_is_connected_to(stub: HttpStub, source: Make, m
 
     assert asked == ["rebinding.test", "127.0.0.2"]
     assert stub.connections == 0
+
+
+def test_the_silent_addresses_of_a_name_share_the_deadline(source: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+    resolve = socket.getaddrinfo
+
+    def many(host: str, port: int, *args: Any, **kw: Any) -> Any:
+        if host == "silent.test":
+            return [entry for last in range(1, 200) for entry in resolve(f"127.0.0.{last}", port, *args, **kw)]
+        tried.append(host)
+        return resolve(host, port, *args, **kw)
+
+    monkeypatch.setattr(socket, "getaddrinfo", many)
+    with socket.create_server(("", 0), backlog=0) as silent:
+        port = silent.getsockname()[1]
+        queued = [socket.socket() for _ in range(4)]  # they fill the backlog, so that nothing else is accepted
+        for each in queued:
+            each.setblocking(False)  # the name is the standard library's
+            each.connect_ex(("127.0.0.1", port))
+        with pytest.raises(ImageUnavailable, match="ConnectTimeoutError"):
+            source(image_deadline_s=1, image_connect_timeout_s=0.1, image_retries=0).fetch(f"http://silent.test:{port}/a")
+        for each in queued:
+            each.close()
+
+    assert 0 < len(tried) < 20
 
 
 def test_a_redirect_to_a_blocked_address_is_blocked(stub: HttpStub, source: Make) -> None:

@@ -131,7 +131,7 @@ def test_a_delete_that_is_refused_says_which_right_it_needs() -> None:
     with HttpStub() as stub:
         stub.at("/bucket", Reply(body=body, content_type="application/xml"))
         archive = Archive(a_client(stub.url(""), "key", "secret"), "bucket")
-        with pytest.raises(Misconfigured, match=r"cannot delete from bucket 'bucket': access is denied; .*s3:DeleteObject for store"):
+        with pytest.raises(Misconfigured, match=r"cannot delete from bucket 'bucket': access is denied; .*s3:DeleteObject for maintenance"):
             archive.delete(["k"])
 
 
