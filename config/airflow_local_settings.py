@@ -1,7 +1,7 @@
-"""Gives Airflow 3.3 the command `airflow dags backfill` again, which Airflow 2 had.
+"""Adds the command `airflow dags backfill` to Airflow 3.3, which Airflow 2 had.
 
-Every Airflow program imports this file at its start, so it costs nothing unless the command line says `airflow dags`.
-With any other version of Airflow, or a command list of another shape, the command is absent and nothing else changes.
+Every Airflow program imports this file when it starts, so it does nothing unless the command line begins with `airflow dags`.
+With another version of Airflow, or a command list of another shape, the command is absent and nothing else changes.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ REFUSED: dict[tuple[str, ...], tuple[int, str]] = {
     ("--treat-dag-as-regex", "--treat-dag-id-as-regex"): (0, "a backfill is of one DAG, named in full"),
     ("-t", "--task-regex"): (1, "a backfill always runs whole DAG runs; clear single tasks with `airflow tasks clear`"),
 }
-"""Flags of Airflow 2 without a meaning in Airflow 3: how many values they take, and what holds instead."""
+"""Flags of Airflow 2 that have no meaning in Airflow 3: the number of their values, and the reason."""
 
 
 class Refuse(argparse.Action):
-    """Ends the program with one sentence: the flag, and what its help says holds instead."""
+    """Exits with one sentence: the flag, and the reason in its help."""
 
     def __call__(self, parser: argparse.ArgumentParser, _args: argparse.Namespace, _values: Any, flag: str | None = None) -> NoReturn:
         parser.exit(2, f"{parser.prog}: {flag} is {self.help}\n")
 
 
 def _arguments(cli: Any) -> list[Any]:
-    """The command's arguments as Airflow describes arguments."""
+    """Return the arguments of the command as Airflow defines arguments."""
     flag = {"action": "store_true"}
     first, last = "the first interval's start", "the last interval's start, itself included"
     return [
@@ -62,7 +62,7 @@ def _arguments(cli: Any) -> list[Any]:
 
 
 def add_command(commands: list[Any], cli: Any, version: str) -> None:
-    """Put `backfill` into the group `dags`, in place; where it is there already or does not fit, nothing changes."""
+    """Add `backfill` to the group `dags` in *commands*, unless it exists or does not fit."""
     if not version.startswith(SUPPORTED):
         return
     at, group = next((i, c) for i, c in enumerate(commands) if c.name == "dags")
@@ -71,7 +71,7 @@ def add_command(commands: list[Any], cli: Any, version: str) -> None:
     command = cli.ActionCommand(
         name="backfill",
         help="Queue a DAG's runs over past dates",
-        description="Queue a DAG's runs over past dates, and say how to follow them. The scheduler runs them.",
+        description="Queue a DAG's runs over past dates, and print how to follow them. The scheduler runs them.",
         func=cli.lazy_load_command("dags_backfill.run"),
         args=_arguments(cli),
     )
@@ -79,7 +79,7 @@ def add_command(commands: list[Any], cli: Any, version: str) -> None:
 
 
 def is_dags_command(argv: Sequence[str], orig_argv: Sequence[str]) -> bool:
-    """Whether this is `airflow dags …` or `python -m airflow dags …`."""
+    """Return whether this is `airflow dags …` or `python -m airflow dags …`."""
     program = Path(argv[0]).name if argv else ""
     # While Python looks for the module of -m, argv[0] is "-m".
     is_airflow = program == "airflow" or (program == "-m" and "airflow" in orig_argv[: len(orig_argv) - len(argv) + 1])
@@ -87,14 +87,14 @@ def is_dags_command(argv: Sequence[str], orig_argv: Sequence[str]) -> bool:
 
 
 def install() -> None:
-    """Add the command to the running Airflow, where it is one that we know."""
+    """Add the command to the running Airflow if its version is supported."""
     try:
-        from airflow import __version__  # noqa: PLC0415 - only where the command may be asked for
+        from airflow import __version__  # noqa: PLC0415 - only needed for this command
         from airflow.cli import cli_config  # noqa: PLC0415 - as above
 
         add_command(cli_config.core_commands, cli_config, __version__)
     except (ImportError, AttributeError, TypeError, StopIteration):
-        return  # another Airflow: it knows the command itself, or says that it does not
+        return  # another Airflow, which has the command itself or refuses it
 
 
 if is_dags_command(sys.argv, sys.orig_argv):

@@ -1,4 +1,4 @@
-"""What `airflow dags backfill` does: asks Airflow for a backfill, and says what became of it."""
+"""The command `airflow dags backfill`: creates a backfill and prints its runs."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
 
 
 def run(args: Namespace) -> None:
-    """Queue the runs and print how many, over which intervals, and how to follow them.
+    """Queue the runs, and print how many, over which intervals, and how to follow them.
 
-    Whatever is wrong with the request ends the program with one sentence and exit code 1, and queues nothing.
+    A request that is refused ends the program with one sentence and exit status 1, and queues nothing.
     """
     request = _request(args)
-    if not args.verbose:  # else Airflow logs two lines a run, and the few that matter are lost among them
+    if not args.verbose:  # Airflow would log two lines for each run
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     _create(request)
     if not args.dry_run:
         with create_session() as session:
-            _say_what_was_made(session, args.dag_id)
+            _print_summary(session, args.dag_id)
 
 
 def _request(args: Namespace) -> Namespace:
-    """The same request in the words of `airflow backfill create`."""
+    """Return the request as arguments of `airflow backfill create`."""
     start, end = args.start_date or args.end_date, args.end_date or args.start_date
     if start is None:
         _refuse("give the first interval's start with -s and the last one's with -e")
@@ -84,7 +84,7 @@ def _create(request: Namespace) -> None:
         _refuse(f"there is no DAG {request.dag_id!r} in Airflow's database; `airflow dags list` shows those there are")
     except InvalidBackfillConf as exc:
         _refuse(f"-c does not fit the DAG's params: {str(exc).partition(chr(10))[0]}")
-    except AirflowException as exc:  # Airflow's other reasons to refuse are sentences already
+    except AirflowException as exc:  # its message is a sentence already
         _refuse(str(exc))
 
 
@@ -94,7 +94,7 @@ def _already_running(session: Session, dag_id: str) -> str:
     return f"a backfill of {dag_id} is already running{which}; wait for its end, or cancel it: {_page(dag_id)}"
 
 
-def _say_what_was_made(session: Session, dag_id: str) -> None:
+def _print_summary(session: Session, dag_id: str) -> None:
     made = session.scalars(select(Backfill).where(Backfill.dag_id == dag_id).order_by(Backfill.id.desc()).limit(1)).one()
     parts = session.scalars(select(BackfillDagRun).where(BackfillDagRun.backfill_id == made.id).order_by(BackfillDagRun.logical_date)).all()
     queued = [part.dag_run for part in parts if part.dag_run]

@@ -1,11 +1,11 @@
-"""### Asks the detector about every record that is due.
+"""### Asks the detector about all records that are due.
 
-Claims records in chunks, works them in mapped tasks that keep the detector busy, and commits each verdict exactly once.
-A run drains its window, however large: a task that is through with its chunk claims the next one.
+Claims records in chunks, processes them in mapped tasks that keep the detector busy, and commits each verdict exactly once.
+A run drains its window, however large: a task that has finished its chunk claims the next one.
 
 * **scheduled**: every due record that was captured before the end of the run's interval
 * **backfill**: exactly the records that were captured in the run's interval
-* **triggered**: what the form says, or all that is due
+* **triggered**: the records that the form chooses, by default all that are due
 
 Results: tables `anomaly.ai_results` and `anomaly.ai_flags`, bucket `runs/<run id>/report.json`.
 """
@@ -19,7 +19,7 @@ from typing import Any
 from airflow.sdk import Asset, CronDataIntervalTimetable, Param, RetryDecision, RetryPolicy, dag, task
 
 RESULTS = Asset("anomaly_results")
-# By connection and table: which database and which bucket these are, the connections say when a task runs.
+# By connection and table. Tasks learn the database and the bucket from the connections when they run.
 RECORDS = Asset("anomaly_db/anomaly.records", group="anomaly")
 VERDICTS = [Asset(f"anomaly_db/anomaly.{table}", group="anomaly") for table in ("ai_results", "ai_flags", "processing_log")]
 BUCKET = Asset("anomaly_s3", group="anomaly")
@@ -29,14 +29,16 @@ PARAMS = {
         type="string",
         enum=["pending", "failed", "all"],
         title="Which records",
-        description="pending: what is due. failed: quarantined ones too. all: score done ones again too.",
+        description="pending: records that are due. failed: quarantined ones as well. all: done ones as well, which are scored again.",
     ),
     "window_start": Param(
-        None, type=["null", "string"], format="date-time", title="Captured from", description="Included. Empty: from the beginning."
+        None, type=["null", "string"], format="date-time", title="Captured from", description="Inclusive. Empty: no start."
     ),
-    "window_end": Param(None, type=["null", "string"], format="date-time", title="Captured before", description="Excluded. Empty: no end."),
+    "window_end": Param(
+        None, type=["null", "string"], format="date-time", title="Captured before", description="Exclusive. Empty: no end."
+    ),
     "max_records": Param(
-        None, type=["null", "integer"], minimum=1, maximum=100_000_000, title="At most", description="Records. Empty: until nothing is due."
+        None, type=["null", "integer"], minimum=1, maximum=100_000_000, title="Most records", description="Empty: until nothing is due."
     ),
     "batch_size": Param(
         None,
@@ -44,15 +46,15 @@ PARAMS = {
         minimum=1,
         maximum=100_000,
         title="First batch",
-        description="Records that the run claims before its tasks start. Empty: a chunk for each of ANOMALY_TASKS_MAX tasks.",
+        description="Records that the run claims before its tasks start. Empty: one chunk for each of ANOMALY_TASKS_MAX tasks.",
     ),
     "chunk_size": Param(
         None,
         type=["null", "integer"],
         minimum=1,
         maximum=10_000,
-        title="Chunk",
-        description="Records under one lease; a task works one chunk after another. Empty: ten seconds of work at the last rate.",
+        title="Chunk size",
+        description="Records under one lease. Empty: ten seconds of work at the rate of the last run.",
     ),
     "detector": Param(
         "anomaly_detector",
@@ -60,30 +62,30 @@ PARAMS = {
         minLength=1,
         maxLength=250,
         title="Detector",
-        description="The Airflow connection of the detector to ask.",
+        description="Airflow connection of the detector.",
     ),
     "fresh": Param(
-        False, type="boolean", title="Ask afresh", description="Ask again even where the same detector has answered for the same image."
+        False, type="boolean", title="Fresh answers", description="Ask again about images that the same detector has already answered for."
     ),
     "dry_run": Param(
         False,
         type="boolean",
         title="Dry run",
-        description="Claim nothing; report how many records a run would take, for how long, and at what price.",
+        description="Claim nothing. Report how many records a run would claim, how long it would take, and its price.",
     ),
     "max_failure_rate": Param(
         1.0,
         type="number",
         minimum=0,
         maximum=1,
-        title="Accepted share of failures",
-        description="The run fails if more of its records failed.",
+        title="Accepted failure rate",
+        description="The run fails if a larger share of its records failed.",
     ),
 }
 
 
 class RetryDelayFromError(RetryPolicy):
-    """Our errors say how long a retry waits, which is for how long leases were renewed, or that there is none."""
+    """Takes the delay of a retry from the error, since leases were renewed for as long, and does not retry errors that stop the run."""
 
     def evaluate(self, exception: BaseException, *_: Any, **__: Any) -> RetryDecision:
         from anomaly.errors import RunStopped, TryEnded
@@ -126,7 +128,7 @@ def anomaly_detection() -> None:
 
         detection.process(chunk)
 
-    # What the mapped task has written is told here: each outlet of its own would be an event for each of its instances.
+    # Emits the asset events of the mapped task: with outlets of its own, it would emit one for each of its instances.
     @task(outlets=[RESULTS, RECORDS, *VERDICTS, BUCKET])
     def report() -> None:
         from anomaly.tasks import detection

@@ -1,20 +1,20 @@
-"""### Keeps the records, the log and the bucket in order.
+"""### Maintains the records database and the bucket.
 
 | task | what it does |
 |---|---|
-| `retention` | deletes log entries, ended batches, chunks and objects of the bucket that are older than `ANOMALY_RETENTION_…` says |
-| `orphans` | looks for objects that no result names, and for results whose objects are gone |
-| `alert` | is red when a due record is older than `ANOMALY_ALERT_DUE_AGE_S` |
-| `vacuum_hints` | says which tables want a vacuum or an analyze |
-| `doctor` | checks connections, rights, schema, bucket, detector, pool, clocks and settings |
-| `requeue` | gives quarantined records another life |
+| `retention` | deletes log entries, ended batches and chunks, and objects of the bucket past `ANOMALY_RETENTION_…` |
+| `orphans` | finds objects that no result refers to, and results whose objects are missing |
+| `alert` | fails if a due record is older than `ANOMALY_ALERT_DUE_AGE_S` |
+| `vacuum_hints` | lists tables that need vacuum or analyze |
+| `doctor` | checks connections, privileges, schema, bucket, detector, pool, clocks and settings |
+| `requeue` | makes quarantined records pending again |
 
-A run begins as a dry run, which only looks and counts. A run of the schedule (`ANOMALY_MAINTENANCE_SCHEDULE`) does its work, but never
+A triggered run is a dry run by default, which only counts. A scheduled run (`ANOMALY_MAINTENANCE_SCHEDULE`) makes changes, but never
 deletes orphans and never requeues.
 
-`requeue` takes the quarantined records that are chosen by the code of their last error, by when they were captured, or by id; where
-several are given, all must hold. They are pending again with no attempt counted, and the next run of `anomaly_detection` whose window
-holds them takes them. Who requeued a record is in `anomaly.processing_log`.
+`requeue` chooses quarantined records by the code of their last error, by the time of their capture, or by id; if several are given,
+all have to match. The records become pending with no attempt counted, and the next run of `anomaly_detection` whose window holds them
+claims them. `anomaly.processing_log` has who requeued a record.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ from airflow.sdk import CronTriggerTimetable, Param, RetryDecision, RetryPolicy,
 
 SCHEDULE = os.environ.get("ANOMALY_MAINTENANCE_SCHEDULE")
 PARAMS = {
-    "dry_run": Param(True, type="boolean", title="Dry run", description="Look and count, and change nothing."),
+    "dry_run": Param(True, type="boolean", title="Dry run", description="Count, and change nothing."),
     "tasks": Param(
         None,
         type=["null", "array"],
         items={"type": "string", "enum": ["retention", "orphans", "alert", "vacuum_hints", "doctor", "requeue"]},
         minItems=1,
         title="Tasks",
-        description="Empty: requeue alone where quarantined records are chosen below, otherwise all but requeue.",
+        description="Empty: only requeue if quarantined records are chosen below, otherwise all but requeue.",
     ),
     "delete_orphans": Param(
         False,
         type="boolean",
         title="Delete orphans",
-        description="Delete the objects that no result names. Best while no run is working; never in a dry run.",
+        description="Delete the objects that no result refers to. Best while no detection run is active. Never in a dry run.",
     ),
     "orphan_age_h": Param(
         24,
         type="integer",
         minimum=1,
         maximum=8760,
-        title="Age of orphans",
-        description="Hours. What was written later may belong to a record that is being worked.",
+        title="Age of orphans in hours",
+        description="Younger objects are kept, since they may belong to records in progress.",
     ),
     "detector": Param(
         "anomaly_detector",
@@ -56,24 +56,24 @@ PARAMS = {
         minLength=1,
         maxLength=250,
         title="Detector",
-        description="The Airflow connection that the doctor asks, once, about an image of its own.",
+        description="Airflow connection of the detector, to which the doctor sends one request with a generated image.",
     ),
     "error_code": Param(
         None,
         type=["null", "string"],
         maxLength=100,
         title="Requeue: error code",
-        description="Of the last failure, such as image_not_found. Empty: any.",
+        description="Code of the last failure, such as image_not_found. Empty: any.",
     ),
     "window_start": Param(
         None,
         type=["null", "string"],
         format="date-time",
         title="Requeue: captured from",
-        description="Included. Empty: from the beginning.",
+        description="Inclusive. Empty: no start.",
     ),
     "window_end": Param(
-        None, type=["null", "string"], format="date-time", title="Requeue: captured before", description="Excluded. Empty: no end."
+        None, type=["null", "string"], format="date-time", title="Requeue: captured before", description="Exclusive. Empty: no end."
     ),
     "record_ids": Param(
         None,
@@ -81,14 +81,14 @@ PARAMS = {
         items={"type": "integer"},
         minItems=1,
         maxItems=10_000,
-        title="Requeue: records",
-        description="Their ids. Empty: any.",
+        title="Requeue: record ids",
+        description="Empty: any.",
     ),
 }
 
 
 class NoRetryOnConfigurationError(RetryPolicy):
-    """What a person has to change is not tried again."""
+    """Does not retry errors that a person has to fix."""
 
     def evaluate(self, exception: BaseException, *_: Any, **__: Any) -> RetryDecision:
         from anomaly.errors import RunStopped
@@ -103,7 +103,7 @@ class NoRetryOnConfigurationError(RetryPolicy):
     max_active_runs=1,
     params=PARAMS,
     doc_md=__doc__,
-    tags=["anomaly", "upkeep"],
+    tags=["anomaly", "maintenance"],
     default_args={
         "owner": "anomaly",
         "retries": 3,
@@ -113,48 +113,48 @@ class NoRetryOnConfigurationError(RetryPolicy):
     },
 )
 def anomaly_maintenance() -> None:
-    # No task waits for another one: each is a leaf, so that the run is red where one is.
+    # The tasks are independent: each is a leaf, so the run fails if one of them does.
     @task
     def retention() -> dict[str, Any]:
         from anomaly.tasks import maintenance
 
-        maintenance.chosen("retention")
+        maintenance.skip_unless_chosen("retention")
         return maintenance.sweep()
 
     @task
     def orphans() -> dict[str, Any]:
         from anomaly.tasks import maintenance
 
-        maintenance.chosen("orphans")
+        maintenance.skip_unless_chosen("orphans")
         return maintenance.compare()
 
     @task
     def alert() -> dict[str, Any]:
         from anomaly.tasks import maintenance
 
-        maintenance.chosen("alert")
+        maintenance.skip_unless_chosen("alert")
         return maintenance.alert()
 
     @task
     def vacuum_hints() -> list[dict[str, Any]]:
         from anomaly.tasks import maintenance
 
-        maintenance.chosen("vacuum_hints")
+        maintenance.skip_unless_chosen("vacuum_hints")
         return maintenance.vacuum_hints()
 
     @task
     def doctor() -> list[str]:
         from anomaly.tasks import maintenance
 
-        maintenance.chosen("doctor")
+        maintenance.skip_unless_chosen("doctor")
         return maintenance.examine()
 
     @task
     def requeue() -> dict[str, int]:
-        from anomaly.tasks import detection, maintenance
+        from anomaly.tasks import maintenance
 
-        maintenance.chosen("requeue")
-        return detection.requeue()
+        maintenance.skip_unless_chosen("requeue")
+        return maintenance.requeue()
 
     retention(), orphans(), alert(), vacuum_hints(), doctor(), requeue()
 

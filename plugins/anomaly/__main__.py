@@ -1,8 +1,4 @@
-"""The project's own commands.
-
-`migrate` brings the database's schema up to date, `check-sql` checks edited SQL files against it, `doctor` looks whether everything that
-a run needs is there and works.
-"""
+"""Maintains the records database and checks an installation."""
 
 from __future__ import annotations
 
@@ -25,13 +21,13 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command: 0 when all is well, 1 when something is wrong, 2 and one sentence when it could not be done."""
-    asked = _parser().parse_args(arguments)
-    if asked.command == "doctor":
-        return _examine(asked.detector)
+    """Run a command and return its exit status: 0 on success, 1 if a check failed, 2 with one sentence if it could not run."""
+    options = _parser().parse_args(arguments)
+    if options.command == "doctor":
+        return _run_doctor(options.detector)
     try:
-        dsn = asked.dsn or _dsn()
-        return _check_sql(dsn, asked.folder) if asked.command == "check-sql" else _migrate(dsn)
+        dsn = options.dsn or _dsn()
+        return _check_sql(dsn, options.folder) if options.command == "check-sql" else _migrate(dsn)
     except (DatabaseUnavailable, Misconfigured) as exc:
         sys.stderr.write(f"{exc}\n")
         return 2
@@ -40,36 +36,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="bin/anomaly", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, about in (("migrate", "bring the schema up to date"), ("check-sql", "check the SQL files against the database")):
+    for name, about in (("migrate", "bring the schema up to date"), ("check-sql", "check edited SQL files against the database")):
         command = commands.add_parser(name, help=about)
-        command.add_argument("--dsn", help="the records database as a URI; without it, Airflow's connection anomaly_db")
-    command.add_argument("--folder", type=Path, default=FOLDER, help="the files to check (default: include/sql)")
-    doctor = commands.add_parser("doctor", help="look whether everything that a run needs is there and works")
-    doctor.add_argument("--detector", default="anomaly_detector", help="the connection of the detector to ask (default: anomaly_detector)")
+        command.add_argument("--dsn", help="URI of the records database (default: Airflow's connection anomaly_db)")
+    command.add_argument("--folder", type=Path, default=FOLDER, help="folder of the files to check (default: include/sql)")
+    doctor = commands.add_parser(
+        "doctor", help="check connections, privileges, schema, bucket, detector, clocks and settings, and print how to fix what fails"
+    )
+    doctor.add_argument("--detector", default="anomaly_detector", help="id of the connection of the detector (default: anomaly_detector)")
     return parser
 
 
-def _examine(detector: str) -> int:
-    os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "CRITICAL"  # Airflow logs to stdout, among our lines
+def _run_doctor(detector: str) -> int:
+    os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "CRITICAL"  # Airflow logs to stdout, between the findings
     from anomaly.maintenance.doctor import Doctor  # noqa: PLC0415  # as below
 
-    bad = 0
+    failed = 0
     for finding in Doctor(os.environ, detector=detector).findings():
         sys.stdout.write(f"{finding}\n")
         sys.stdout.flush()
-        bad += bool(finding.to_do)
-    return 1 if bad else 0
+        failed += bool(finding.problem)
+    return 1 if failed else 0
 
 
 def _dsn() -> str:
-    from anomaly import connections  # noqa: PLC0415  # Airflow takes seconds, and --dsn needs none of it
+    from anomaly import connections  # noqa: PLC0415  # importing Airflow takes seconds, and --dsn does not need it
 
     return connections.records_dsn()
 
 
 def _migrate(dsn: str) -> int:
     applied = migrate(dsn)
-    sys.stdout.writelines(f"applied {name}\n" for name in applied or ["nothing, for the schema is up to date"])
+    sys.stdout.writelines(f"applied {name}\n" for name in applied or ["nothing: the schema is up to date"])
     return 0
 
 

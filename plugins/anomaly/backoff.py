@@ -1,4 +1,4 @@
-"""How long to wait: exponential backoff, and what a server says in Retry-After and its kin."""
+"""Waits: exponential backoff, and the hints of servers in Retry-After and the headers of rate limits."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 
 
 def delay_s(failures: int, *, base_s: float, cap_s: float, rng: Random, hint_s: float = 0.0) -> float:
-    """Seconds to wait after so many *failures*: exponential, up to 10 % jitter, never under the server's hint."""
+    """Return the delay before the next try: exponential in *failures*, with up to 10 % jitter, at least the server's *hint_s*."""
     return max(hint_s, min(cap_s, base_s * 2.0 ** (failures - 1))) * rng.uniform(1.0, 1.1)
 
 
 def wait_hint_s(headers: Mapping[str, str], *, now: Callable[[], float] = time.time) -> float | None:
-    """Seconds that a response asks us to wait, or None when it does not say.
+    """Return the seconds that a response asks clients to wait, or None if it states none.
 
-    Retry-After counts before the resets of rate limits, of which the latest counts. *headers* compares names without
-    regard to case; *now* is in seconds since the epoch, and asked only where the server does not say when it answered.
+    Retry-After has priority over the resets of rate limits, of which the latest counts. *headers* ignores the case of names. *now*
+    returns seconds since the epoch, and is called only if the response has no Date.
     """
     if (asked_s := retry_after_s(headers, now=now)) is not None:
         return asked_s
@@ -38,7 +38,7 @@ def wait_hint_s(headers: Mapping[str, str], *, now: Callable[[], float] = time.t
 
 
 def exhausted_for_s(headers: Mapping[str, str], *, now: Callable[[], float] = time.time) -> float:
-    """Seconds until every rate limit of which nothing remains is reset; 0 where something remains, as `wait_hint_s`."""
+    """Return the seconds until all exhausted rate limits are reset, or 0 if none is exhausted. The arguments are those of `wait_hint_s`."""
     left = {name.lower(): value for name, value in headers.items() if "ratelimit" in name.lower()}
     gone = [name for name, value in left.items() if "remaining" in name and value.strip() == "0"]
     if not gone:
@@ -48,7 +48,7 @@ def exhausted_for_s(headers: Mapping[str, str], *, now: Callable[[], float] = ti
 
 
 def retry_after_s(headers: Mapping[str, str], *, now: Callable[[], float] = time.time) -> float | None:
-    """Seconds that Retry-After asks us to wait, as `wait_hint_s`."""
+    """Return the seconds that Retry-After states, or None. The arguments are those of `wait_hint_s`."""
     asked_ms = _number(headers.get("retry-after-ms", ""))
     if asked_ms is not None:
         return asked_ms / 1000
@@ -56,15 +56,15 @@ def retry_after_s(headers: Mapping[str, str], *, now: Callable[[], float] = time
 
 
 def _server_clock(headers: Mapping[str, str]) -> Callable[[], float] | None:
-    """The server means its own clock; that of this machine may be wrong by hours."""
+    """Return the server's clock, to which its times refer. This machine's may be wrong by hours."""
     at = _http_date(headers.get("date", ""))
     return at.timestamp if at else None
 
 
 def parse_wait_s(text: str, *, now: Callable[[], float] = time.time) -> float | None:
-    """Read seconds, an HTTP date, an RFC 3339 time or a duration such as 6m0s.
+    """Parse seconds, an HTTP date, an RFC 3339 time or a duration such as 6m0s.
 
-    What lies in the past, is no more than zero, or is none of these says nothing: None.
+    Returns None for anything else, and for times that are not in the future.
     """
     text = text.strip()
     for read in (_number, _go_duration):

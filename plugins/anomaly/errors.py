@@ -1,7 +1,7 @@
-"""Every error of the project, classified by what happens next.
+"""The errors of the project, classified by what happens next.
 
-AnomalyError                        each has a stable `code`, which is stored and counted
-├── RecordRejected                  quarantine the record now
+AnomalyError                        each error has a stable `code`, which is stored and counted
+├── RecordRejected                  the record is quarantined
 │   ├── ImageNotFound
 │   ├── ImageDenied
 │   ├── ImageNotAnImage
@@ -10,20 +10,20 @@ AnomalyError                        each has a stable `code`, which is stored an
 │   ├── ImageTooManyPixels
 │   ├── AddressBlocked
 │   └── DetectorRefused
-├── Retryable                       this record again, later
+├── Retryable                       the record is tried again later
 │   ├── ImageUnavailable
 │   ├── DetectorFailed
 │   ├── DetectorOverloaded
 │   ├── DetectorAnswerInvalid
 │   ├── ArchiveUnavailable
 │   ├── DatabaseUnavailable
-│   └── Throttled                   the attempt is not counted
-├── LeaseLost                       drop the record quietly: someone else holds it
-├── TryEnded                        this try of the task ends; Airflow retries it after `delay_s`
+│   └── Throttled                   no attempt is counted
+├── LeaseLost                       the record is dropped, since another task holds it
+├── TryEnded                        this try of the task ends, and Airflow retries it after `delay_s`
 │   ├── ChunkIncomplete
 │   ├── DetectorDown
 │   └── Interrupted
-└── RunStopped                      release everything and fail without a retry
+└── RunStopped                      all records are released, and the task fails without a retry
     ├── Misconfigured
     ├── DetectorDenied
     ├── OutOfCredit
@@ -34,109 +34,109 @@ from __future__ import annotations
 
 
 class AnomalyError(Exception):
-    """Base of every error that this project raises."""
+    """Base class of all errors of the project."""
 
     code = "anomaly_error"
 
 
 class RecordRejected(AnomalyError):
-    """This record can never succeed as it is."""
+    """Raised when a record can never succeed as it is."""
 
     code = "record_rejected"
 
 
 class ImageNotFound(RecordRejected):
-    """The image host says that there is no such image (404, 410)."""
+    """Raised when the image host has no such image (404, 410)."""
 
     code = "image_not_found"
 
 
 class ImageDenied(RecordRejected):
-    """The image host refuses to hand the image out (other 4xx)."""
+    """Raised when the image host refuses the request (another 4xx, or too many redirects)."""
 
     code = "image_denied"
 
 
 class ImageNotAnImage(RecordRejected):
-    """What the address holds is empty or no image in a format that we read."""
+    """Raised when a download is empty, or not an image in a supported format."""
 
     code = "image_not_an_image"
 
 
 class ImageTruncated(RecordRejected):
-    """The image ends before its end."""
+    """Raised when an image is cut off."""
 
     code = "image_truncated"
 
 
 class ImageTooLarge(RecordRejected):
-    """The image has more bytes than allowed."""
+    """Raised when an image has more bytes than allowed."""
 
     code = "image_too_large"
 
 
 class ImageTooManyPixels(RecordRejected):
-    """The image has more pixels than allowed."""
+    """Raised when an image has more pixels than allowed."""
 
     code = "image_too_many_pixels"
 
 
 class AddressBlocked(RecordRejected):
-    """The address is malformed, or leads into a network that images may not come from."""
+    """Raised when the address of an image is malformed, or leads to a network that images may not come from."""
 
     code = "address_blocked"
 
 
 class DetectorRefused(RecordRejected):
-    """The detector will not look at this image (400, 413, 415, 422, a refusal)."""
+    """Raised when the detector rejects an image (400, 413, 415, 422, a refusal)."""
 
     code = "detector_refused"
 
 
 class Retryable(AnomalyError):
-    """It failed for now; the same record may succeed later."""
+    """Raised when a record failed for now and may succeed later."""
 
     code = "retryable"
 
 
 class ImageUnavailable(Retryable):
-    """The image host did not answer, or not in full, or with an error of its own."""
+    """Raised when the image host did not answer, answered in part, or failed (5xx)."""
 
     code = "image_unavailable"
 
 
 class DetectorFailed(Retryable):
-    """The detector did not answer, or answered with an error of its own."""
+    """Raised when the detector did not answer, or failed (5xx)."""
 
     code = "detector_failed"
 
 
 class DetectorOverloaded(Retryable):
-    """The detector has no time for now, and does not say when it will have (503)."""
+    """Raised when the detector is overloaded and states no time to wait (503)."""
 
     code = "detector_overloaded"
 
 
 class DetectorAnswerInvalid(Retryable):
-    """The detector's answer is not what its connection says it should be."""
+    """Raised when the detector's answer does not match its connection."""
 
     code = "detector_answer_invalid"
 
 
 class ArchiveUnavailable(Retryable):
-    """The bucket could not be read or written."""
+    """Raised when the bucket could not be read or written."""
 
     code = "archive_unavailable"
 
 
 class DatabaseUnavailable(Retryable):
-    """The records database could not be reached, or did not answer in time."""
+    """Raised when the records database could not be reached, or did not answer in time."""
 
     code = "database_unavailable"
 
 
 class Throttled(Retryable):
-    """The detector asks us to hold back; it costs the record no attempt."""
+    """Raised when the detector asks for a pause of *retry_after_s*. No attempt is counted."""
 
     code = "detector_throttled"
 
@@ -146,13 +146,13 @@ class Throttled(Retryable):
 
 
 class LeaseLost(AnomalyError):
-    """Someone else holds the record or the chunk by now; nothing of ours was changed."""
+    """Raised when another task holds the record or the chunk. Nothing was changed."""
 
     code = "lease_lost"
 
 
 class TryEnded(AnomalyError):
-    """This try of the task is over with records left; the leases run on until the retry in *delay_s*."""
+    """Raised when a try of a task ends with records left. Their leases last until the retry after *delay_s*."""
 
     code = "try_ended"
 
@@ -162,48 +162,48 @@ class TryEnded(AnomalyError):
 
 
 class ChunkIncomplete(TryEnded):
-    """Some records of the chunk failed for now."""
+    """Raised when some records of the task failed for now."""
 
     code = "chunk_incomplete"
 
 
 class DetectorDown(TryEnded):
-    """The detector or the bucket failed again and again, so nothing more was sent."""
+    """Raised when the detector, the bucket or the database keeps failing."""
 
     code = "detector_down"
 
 
 class Interrupted(TryEnded):
-    """The task was asked to stop; what it held was released."""
+    """Raised when the task was asked to stop. Its records were released."""
 
     code = "interrupted"
 
 
 class RunStopped(AnomalyError):
-    """Going on makes no sense until a person has changed something."""
+    """Raised when a person has to fix something before the run can continue."""
 
     code = "run_stopped"
 
 
 class Misconfigured(RunStopped):
-    """A setting, a param, a connection or the schema is missing or wrong."""
+    """Raised when a setting, a param, a connection or the schema is missing or wrong."""
 
     code = "misconfigured"
 
 
 class DetectorDenied(RunStopped):
-    """The detector does not accept our credentials (401, 403)."""
+    """Raised when the detector refuses the credentials (401, 403)."""
 
     code = "detector_denied"
 
 
 class OutOfCredit(RunStopped):
-    """The account at the detector is used up (402, a spend limit, a daily quota)."""
+    """Raised when the account at the detector is used up (402, a spend limit, a daily quota)."""
 
     code = "out_of_credit"
 
 
 class FailureRateExceeded(RunStopped):
-    """More of the run's records failed than `max_failure_rate` allows."""
+    """Raised when more of the run's records failed than `max_failure_rate` allows."""
 
     code = "failure_rate_exceeded"

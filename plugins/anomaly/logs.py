@@ -1,4 +1,4 @@
-"""Where the project's log goes: everything to one file, what matters also to the task's log and the console."""
+"""Logging: DEBUG and above to a file, INFO and above to the task's log and the console as well."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ if TYPE_CHECKING:
 
 FORMAT = "%(asctime)s %(levelname)s %(process)d %(threadName)s %(name)s: %(message)s"
 ROOT = "anomaly"
-LINES = 100
-"""Of DEBUG, that are written together. A process that is killed takes so many with it; processing_log has what they told of records."""
+POOL = f"{ROOT}.db.pool.CheckedPool"
+"""The logger that SQLAlchemy uses for the connection pool."""
+BUFFERED_LINES = 100
+"""DEBUG lines that are written together. A process that is killed loses at most as many; processing_log has the outcome of each record."""
 
 
-class _ToFile(logging.FileHandler):
-    """Writes what is below INFO a few lines at a time, since each record has one; what matters is written at once, after all before it."""
+class _BufferedFile(logging.FileHandler):
+    """Buffers lines below INFO, since there is one for each record. A line of INFO or above flushes the buffer."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path, encoding="utf-8", delay=False)
@@ -27,19 +29,19 @@ class _ToFile(logging.FileHandler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._lines.append(f"{self.format(record)}\n")
-        if record.levelno >= logging.INFO or len(self._lines) >= LINES:
+        if record.levelno >= logging.INFO or len(self._lines) >= BUFFERED_LINES:
             self.flush()
 
     def flush(self) -> None:
         with self.lock or nullcontext():
             lines, self._lines = self._lines, []
             if lines and self.stream:
-                # Processes share the file, which is open for appending: so many whole lines are one write.
+                # Processes share the file: a single write in append mode keeps lines whole.
                 os.write(self.stream.fileno(), "".join(lines).encode("utf-8", "backslashreplace"))
 
 
 class _Formatter(logging.Formatter):
-    """The standard one, that asks for the time of day once a second."""
+    """Formats as `logging.Formatter`, with a time that is computed once a second."""
 
     _second = (-1, "")
 
@@ -52,23 +54,23 @@ class _Formatter(logging.Formatter):
 
 
 class _ToRoot(logging.Handler):
-    """Hands INFO and above to whatever the root logger has: under Airflow the task's log, else the console."""
+    """Passes records to the handlers of the root logger: Airflow's task log, or else the console."""
 
     def emit(self, record: logging.LogRecord) -> None:
         logging.getLogger().handle(record)
 
 
 def configure(settings: Settings) -> None:
-    """Log at DEBUG to the settings' file, at INFO to the root logger's handlers. Once a process; later calls change nothing.
+    """Log at DEBUG to the file in *settings* and at INFO to the root logger's handlers. Later calls in a process change nothing.
 
-    A file that cannot be written is one warning: no log stops the job.
+    A file that cannot be written is one warning, and never stops the task.
     """
     logger = logging.getLogger(ROOT)
     if logger.handlers:
         return
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
-    logging.getLogger(f"{ROOT}.db.pool.CheckedPool").setLevel(logging.WARNING)  # SQLAlchemy's own lines: two for every statement
+    logging.getLogger(POOL).setLevel(logging.WARNING)  # SQLAlchemy logs two lines for every statement
     to_root = _ToRoot(logging.INFO)
     logger.addHandler(to_root)
     try:
@@ -79,11 +81,11 @@ def configure(settings: Settings) -> None:
 
 
 def to_file(path: str) -> logging.Handler:
-    """Appends to a file that other processes may append to as well.
+    """Return a handler that appends to a file, to which other processes may append as well.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
-    made = _ToFile(path)
-    made.setFormatter(_Formatter(FORMAT))
-    return made
+    handler = _BufferedFile(path)
+    handler.setFormatter(_Formatter(FORMAT))
+    return handler

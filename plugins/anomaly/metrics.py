@@ -1,4 +1,4 @@
-"""What is measured, and under which names it is sent: all of them are in here, and docs/operations.md explains each."""
+"""All metrics and their names. docs/operations.md explains each of them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Layer = Literal["image", "detector", "archive", "database", "task"]
-"""Who tries again."""
-PORTION = 20
-"""Times of one operation that a chunk sends at most: each packet costs as much as our part in a fifth of a record."""
+"""The layers that retry."""
+TIMINGS_MAX = 20
+"""Most timings of one operation that a chunk sends: a packet costs a fifth of the processor time of a record."""
 
 
-class Client(Protocol):
-    """Such as Airflow's statistics."""
+class StatsClient(Protocol):
+    """A StatsD client, such as Airflow's."""
 
     def incr(self, stat: str, count: int, /, *, tags: dict[str, Any]) -> None: ...
     def gauge(self, stat: str, value: float, /, *, tags: dict[str, Any]) -> None: ...
@@ -33,21 +33,21 @@ class Client(Protocol):
 
 
 class Metrics:
-    """Sends what is measured through a client; without one nothing is sent. For any thread.
+    """Sends metrics through a client, or nothing without one. For any thread.
 
-    It is not the job and never stops it: that something could not be sent is one warning.
+    A metric that cannot be sent is one warning, and never stops the task.
 
     Args:
-        task: tells the gauges of tasks apart that work side by side.
+        task: tag that distinguishes the gauges of concurrent tasks.
     """
 
-    def __init__(self, client: Client | None = None, *, task: str = "") -> None:
+    def __init__(self, client: StatsClient | None = None, *, task: str = "") -> None:
         self._client = client
         self._task = task
         self._warned = False
 
     def begin(self) -> None:
-        """What seldom happens is counted from 0, so that its first time is an increase, and 0 is not the same as nothing sent."""
+        """Send rare counters with 0, so that their first event is an increase, and 0 differs from no data."""
         for layer in get_args(Layer):
             self._count("anomaly.retries", 0, layer=layer)
         for error in (Throttled, DetectorOverloaded):
@@ -58,18 +58,18 @@ class Metrics:
     # ── counters and times
 
     def worked(self, tally: Tally) -> None:
-        """A chunk's records by how they ended and by error code, and how long their operations took."""
+        """Send the outcomes, error codes and timings of a finished chunk."""
         for event, count in tally.ended.items():
             self._count("anomaly.records", count, event=event)
         for code, count in tally.errors.items():
             self._count("anomaly.errors", count, code=code)
         for operation, values in tally.took_ms.items():
-            for took_ms in portion(values):
+            for took_ms in sample(values):
                 self._time("anomaly.operation", took_ms, operation=operation)
 
     @contextmanager
     def timed(self, operation: str) -> Iterator[None]:
-        """Send how long this takes, also where it fails. For what is done once for many records."""
+        """Send how long the block takes, also if it fails. For operations that run once for many records."""
         began = time.monotonic()
         try:
             yield
@@ -77,36 +77,36 @@ class Metrics:
             self._time("anomaly.operation", (time.monotonic() - began) * 1000, operation=operation)
 
     def retried(self, layer: Layer) -> None:
-        """Something failed for now and is tried again."""
+        """Count a retry."""
         self._count("anomaly.retries", 1, layer=layer)
 
     def throttled(self, error: Throttled | DetectorOverloaded) -> None:
-        """The detector had no time for a request."""
+        """Count a request that the detector refused for now."""
         self._count("anomaly.throttled", 1, code=error.code)
 
     def breaker_opened(self) -> None:
-        """The detector, the bucket or the database counts as down, and the task gives up for now."""
+        """Count an opening of the circuit breaker: detector, bucket or database is down, and the task gives up for now."""
         self._count("anomaly.breaker_openings", 1)
 
     def lease_lost(self) -> None:
-        """A chunk is someone else's by now, or might be."""
+        """Count a chunk that another task holds by now, or may hold."""
         self._count("anomaly.lease_losses", 1)
 
     # ── gauges
 
     def throttle(self, *, limit: int, in_flight: int, held_s: float) -> None:
-        """How many requests may be in flight, how many are, and for how many seconds none may start."""
+        """Send the limit of requests in flight, their number, and for how many seconds none may start."""
         self._gauge("anomaly.throttle_limit", limit, task=self._task)
         self._gauge("anomaly.throttle_in_flight", in_flight, task=self._task)
         self._gauge("anomaly.throttle_held", round(held_s, 3), task=self._task)
 
     def pool(self, in_use: int, opened: int) -> None:
-        """Connections to the records database: those that are in use, and all that are open."""
+        """Send the number of database connections in use and of those that are open."""
         self._gauge("anomaly.pool_in_use", in_use, task=self._task)
         self._gauge("anomaly.pool_open", opened, task=self._task)
 
     def backlog(self, backlog: Backlog) -> None:
-        """What waits, and for how long what is due has waited."""
+        """Send the unfinished records by state, and the age of the oldest due one."""
         for state in ("due", "later", "claimed", "quarantined"):
             self._gauge("anomaly.backlog", getattr(backlog, state), state=state)
         self._gauge("anomaly.oldest_due_age", max(0.0, round(backlog.oldest_due_age_s or 0.0, 3)))  # clocks differ
@@ -127,15 +127,15 @@ class Metrics:
             return
         try:
             getattr(self._client, how)(name, value, tags=tags)
-        except Exception as exc:  # noqa: BLE001  # whatever it is, the records are done without it
+        except Exception as exc:  # noqa: BLE001  # metrics never stop a task
             if not self._warned:
                 self._warned = True
-                log.warning("no metrics: %s", exc)
+                log.warning("metrics not sent: %s", exc)
 
 
-def portion(values: Sequence[float]) -> list[float]:
-    """At most PORTION of these values, taken evenly from the smallest to the largest, so that their quantiles stay what they were."""
-    ascending, count = sorted(values), min(len(values), PORTION)
+def sample(values: Sequence[float]) -> list[float]:
+    """Return at most TIMINGS_MAX values, evenly spaced from the smallest to the largest, which keeps their quantiles."""
+    ascending, count = sorted(values), min(len(values), TIMINGS_MAX)
     return [ascending[(2 * number + 1) * len(ascending) // (2 * count)] for number in range(count)]
 
 
@@ -144,7 +144,7 @@ SILENT = Metrics()
 
 
 class Tally:
-    """What became of a chunk's records, and how long each operation took. For one thread."""
+    """Counts outcomes and collects timings of a chunk's records. For one thread."""
 
     def __init__(self) -> None:
         self.ended: Counter[str] = Counter()
@@ -152,7 +152,7 @@ class Tally:
         self.took_ms: defaultdict[str, list[float]] = defaultdict(list)
 
     def end(self, event: str, *, error_code: str | None = None, timings: dict[str, float]) -> None:
-        """Count a record that ended as *event*, with the milliseconds of each of its operations."""
+        """Count a record that ended as *event*, with the milliseconds of its operations."""
         self.ended[event] += 1
         if error_code:
             self.errors[error_code] += 1
@@ -160,7 +160,7 @@ class Tally:
             self.took_ms[operation].append(took_ms)
 
     def timings(self) -> dict[str, dict[str, float]]:
-        """Count, p50, p95 and max in milliseconds, by operation."""
+        """Return count, p50, p95 and max in milliseconds, by operation."""
         return {operation: _summary(sorted(values)) for operation, values in sorted(self.took_ms.items())}
 
     def as_json(self) -> dict[str, Any]:
@@ -184,5 +184,5 @@ def _summary(ascending: list[float]) -> dict[str, float]:
 
 
 def percentile(ascending: list[float], share: float) -> float:
-    """The smallest value that at least *share* of the values do not exceed (nearest rank, as SQL's `percentile_disc`)."""
+    """Return the nearest-rank percentile, as SQL's `percentile_disc`. *share* is from 0 to 1."""
     return ascending[max(0, math.ceil(share * len(ascending)) - 1)]

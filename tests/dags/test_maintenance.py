@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anomaly.tasks.maintenance import dry_run_of
+from anomaly.tasks.context import is_dry_run
 from tests.parts.http_stub import Reply
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.parts.dag_runs import Ended
 
 ROOT = Path(__file__).resolve().parents[2]
-UPKEEP = ("retention", "orphans", "alert", "vacuum_hints", "doctor")
+DEFAULT_TASKS = ("retention", "orphans", "alert", "vacuum_hints", "doctor")
 KEPT = {"ANOMALY_RETENTION_LOG_DAYS": "30", "ANOMALY_RETENTION_ARCHIVE_DAYS": "30", "AIRFLOW__CORE__PARALLELISM": "4"}
 
 MAINTENANCE = """
@@ -49,7 +49,7 @@ def test_records_are_requeued_by_code_after_a_look_at_what_that_would_be(world: 
     ids = quarantined(world)
     looked = world.run(before=MAINTENANCE, error_code="image_not_found")
     assert looked.state == "success"
-    assert states(looked) == dict.fromkeys(UPKEEP, "skipped") | {"requeue": "success"}
+    assert states(looked) == dict.fromkeys(DEFAULT_TASKS, "skipped") | {"requeue": "success"}
     assert "records requeued count=0 actor=dag_test chosen={'image_not_found': 2}" in looked.output
     assert world.statuses() == {"quarantined": 3}
     done = world.run(before=MAINTENANCE, error_code="image_not_found", dry_run=False)
@@ -87,12 +87,12 @@ def test_a_run_that_chooses_nothing_does_all_but_requeue_and_changes_nothing(wor
     finished_long_ago(world)
     before, objects = tables(world), world.bucket.keys("")
     looked = world.run(before=MAINTENANCE, env=KEPT)
-    assert states(looked) == dict.fromkeys(UPKEEP, "success") | {"requeue": "skipped"}
+    assert states(looked) == dict.fromkeys(DEFAULT_TASKS, "success") | {"requeue": "skipped"}
     assert (
         "'log_entries': {'found': 2, 'deleted': 0}, 'chunks': {'found': 1, 'deleted': 0}, 'batches': {'found': 1, 'deleted': 0}"
         in looked.output
     )
-    assert "table anomaly.records: well kept" in looked.output
+    assert "table anomaly.records: ok" in looked.output
     assert "ok  anomaly_s3: objects can be deleted" in looked.output
     assert (tables(world), world.bucket.keys("")) == (before, objects)
 
@@ -101,7 +101,7 @@ def test_retention_deletes_what_is_old_and_leaves_results_and_young_objects(worl
     finished_long_ago(world)
     before, objects = tables(world), world.bucket.keys("")
     done = world.run(before=MAINTENANCE, env=KEPT, tasks=["retention"], dry_run=False)
-    assert states(done) == dict.fromkeys((*UPKEEP, "requeue"), "skipped") | {"retention": "success"}
+    assert states(done) == dict.fromkeys((*DEFAULT_TASKS, "requeue"), "skipped") | {"retention": "success"}
     gone: dict[str, Any] = {"processing_log": [], "chunks": [], "batches": []}
     assert (tables(world), world.bucket.keys("")) == (before | gone, objects)
 
@@ -136,7 +136,7 @@ def test_orphans_that_may_be_in_flight_stay_even_when_they_are_to_go(world: Worl
     objects = world.bucket.keys("")
     ended = world.run(before=MAINTENANCE, tasks=["orphans"], delete_orphans=True, dry_run=False)
     assert ended.state == "success"
-    assert "'delete': True, 'unnamed': {'objects': 2, 'too_young': 2, 'foreign': 0, 'found': 0" in ended.output
+    assert "'delete': True, 'unreferenced': {'objects': 2, 'too_young': 2, 'foreign': 0, 'found': 0" in ended.output
     assert world.bucket.keys("") == objects
 
 
@@ -148,7 +148,7 @@ def test_the_alert_is_red_once_when_a_due_record_is_too_old_and_a_dry_run_only_s
     red = world.run(before=MAINTENANCE, env=limit, tasks=["alert"], dry_run=False)
     assert (red.state, red.tasks["alert"]) == ("failed", ("failed", 1))
     assert f"record {record_id} is due and was captured 36" in red.output
-    assert "more than ANOMALY_ALERT_DUE_AGE_S=1800: see whether runs of anomaly_detection succeed" in red.output
+    assert "more than ANOMALY_ALERT_DUE_AGE_S=1800: check that runs of anomaly_detection succeed" in red.output
     assert world.run(before=MAINTENANCE, tasks=["alert"], dry_run=False).state == "success"
 
 
@@ -194,4 +194,4 @@ def test_it_runs_by_itself_only_where_a_schedule_is_set(tmp_path: Path, settings
 @pytest.mark.parametrize(("run_type", "dry_run", "dry"), [("manual", True, True), ("manual", False, False), ("scheduled", True, False)])
 def test_a_scheduled_run_does_its_work_and_any_other_what_the_form_says(run_type: str, *, dry_run: bool, dry: bool) -> None:
     context: Any = {"params": {"dry_run": dry_run}, "dag_run": SimpleNamespace(run_type=run_type)}
-    assert dry_run_of(context) is dry
+    assert is_dry_run(context) is dry

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anomaly.metrics import PORTION
+from anomaly.metrics import TIMINGS_MAX
 from tests.chaos.workers import until
 from tests.dags.conftest import ANSWER, a_png, a_world
 from tests.parts.http_stub import Reply
@@ -136,7 +136,7 @@ def down(world: World, troubled: Told) -> Told:  # noqa: ARG001  # one run after
 
 @pytest.fixture(scope="module")
 def alerted(world: World, down: Told) -> Told:  # noqa: ARG001  # one run after the other
-    """A run of upkeep's alert, while five records are due, one is to be tried later, and one is in quarantine."""
+    """A run of maintenance's alert, while five records are due, one is to be tried later, and one is in quarantine."""
     later = world.add(1)
     world.sql.execute("update anomaly.records set not_before = now() + interval '1 hour' where id = any(%s)", [later])
     with Statsd() as statsd:
@@ -169,8 +169,8 @@ def test_records_are_counted_by_how_they_ended_and_errors_by_code(troubled: Told
 
 
 def test_every_operation_is_timed_and_of_a_chunk_no_more_than_a_portion_is_sent(troubled: Told) -> None:
-    assert len(troubled.values("anomaly.operation", operation="fetch")) == PORTION
-    assert len(troubled.values("anomaly.operation", operation="commit")) == PORTION
+    assert len(troubled.values("anomaly.operation", operation="fetch")) == TIMINGS_MAX
+    assert len(troubled.values("anomaly.operation", operation="commit")) == TIMINGS_MAX
     assert len(troubled.values("anomaly.operation", operation="open")) == 1
     assert min(troubled.values("anomaly.operation")) > 0
 
@@ -217,7 +217,7 @@ def test_what_an_outage_leaves_is_due_and_its_age_is_told(down: Told) -> None:
     assert 3600 <= down.values("anomaly.oldest_due_age")[-1] < 3700
 
 
-def test_upkeep_tells_the_backlog_too(alerted: Told) -> None:
+def test_maintenance_reports_the_backlog_too(alerted: Told) -> None:
     assert {state: alerted.values("anomaly.backlog", state=state) for state in ("due", "later", "claimed", "quarantined")} == {
         "due": [5],
         "later": [1],

@@ -10,7 +10,7 @@ import pytest
 from airflow.sdk.api.datamodels._generated import DagRunType  # what a task is given; it has no public name
 
 from anomaly.models.runs import Window
-from anomaly.tasks import detection
+from anomaly.tasks.context import run_of
 
 START, END = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
 PARAMS = {
@@ -39,4 +39,4 @@ def test_a_run_takes_the_window_of_its_type(run_type: str, window: Window) -> No
         dag_id="d", run_id="r", run_type=DagRunType(run_type), data_interval_start=START, data_interval_end=END, triggering_user_name=None
     )
     context: Any = {"dag_run": dag_run, "params": PARAMS}
-    assert detection.run_of(context).window == window
+    assert run_of(context).window == window

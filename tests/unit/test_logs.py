@@ -8,6 +8,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from anomaly import logs
+from anomaly.db.pool import CheckedPool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,12 +43,12 @@ def test_what_matters_is_in_the_file_at_once_and_all_before_it(log: logging.Logg
 
 
 def test_details_are_written_when_there_are_many_and_at_the_end(log: logging.Logger, path: Path) -> None:
-    for number in range(logs.LINES + 5):
+    for number in range(logs.BUFFERED_LINES + 5):
         log.debug("%d", number)
-    assert len(path.read_text().splitlines()) == logs.LINES
+    assert len(path.read_text().splitlines()) == logs.BUFFERED_LINES
     log.handlers[0].close()
 
-    assert len(path.read_text().splitlines()) == logs.LINES + 5
+    assert len(path.read_text().splitlines()) == logs.BUFFERED_LINES + 5
 
 
 def test_a_line_says_when_like_the_standard_library(log: logging.Logger, path: Path) -> None:
@@ -78,3 +79,7 @@ def test_lines_of_several_threads_and_handlers_stay_whole(path: Path) -> None:
     lines = path.read_text().splitlines()
     assert len(lines) == 3000
     assert all(line.endswith(" " + "x" * 300) for line in lines)
+
+
+def test_the_lines_of_the_pool_are_left_out() -> None:
+    assert f"{CheckedPool.__module__}.{CheckedPool.__qualname__}" == logs.POOL

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]  # it ships no types
 
-from anomaly.metrics import PORTION, Metrics, Tally, percentile, portion
+from anomaly.metrics import TIMINGS_MAX, Metrics, Tally, percentile, sample
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "plugins" / "anomaly"
@@ -118,7 +118,7 @@ def test_a_client_that_fails_is_one_warning_and_is_tried_again(caplog: pytest.Lo
         metrics.lease_lost()
         with metrics.timed("claim"):
             metrics.pool(1, 2)
-    assert [record.getMessage() for record in caplog.records] == ["no metrics: no route"]
+    assert [record.getMessage() for record in caplog.records] == ["metrics not sent: no route"]
     assert client.asked == ["anomaly.lease_losses", "anomaly.pool_in_use", "anomaly.pool_open", "anomaly.operation"]
 
 
@@ -131,20 +131,20 @@ def test_what_fails_is_timed_and_stays_a_failure() -> None:
 
 def test_a_chunk_sends_a_bounded_number_of_times_however_many_records_it_had() -> None:
     client, tally = Broken(), Tally()
-    for number in range(10 * PORTION):
+    for number in range(10 * TIMINGS_MAX):
         tally.end("committed", timings={"fetch": float(number), "commit": 1.0})
     Metrics(client).worked(tally)
-    assert client.asked == ["anomaly.records"] + 2 * PORTION * ["anomaly.operation"]
+    assert client.asked == ["anomaly.records"] + 2 * TIMINGS_MAX * ["anomaly.operation"]
 
 
-@pytest.mark.parametrize("count", [1, 2, PORTION, PORTION + 1, 500])
-def test_a_portion_has_the_quantiles_of_the_whole(count: int) -> None:
+@pytest.mark.parametrize("count", [1, 2, TIMINGS_MAX, TIMINGS_MAX + 1, 500])
+def test_a_sample_has_the_quantiles_of_the_whole(count: int) -> None:
     values = [float(number) for number in reversed(range(count))]
-    sent = portion(values)
-    assert len(sent) == min(count, PORTION)
+    sent = sample(values)
+    assert len(sent) == min(count, TIMINGS_MAX)
     for share in (0.5, 0.95):
-        assert abs(percentile(sent, share) - percentile(sorted(values), share)) <= count / PORTION
+        assert abs(percentile(sent, share) - percentile(sorted(values), share)) <= count / TIMINGS_MAX
 
 
-def test_of_nothing_there_is_no_portion() -> None:
-    assert portion([]) == []
+def test_of_nothing_there_is_no_sample() -> None:
+    assert sample([]) == []

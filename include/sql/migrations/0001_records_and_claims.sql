@@ -1,4 +1,4 @@
--- The records, their claims, and what is known about them. All times are the database's own.
+-- Records, batches and chunks. All times are the database's.
 create table anomaly.records (
     id              bigint generated always as identity constraint records_pkey primary key,
     image_url       text not null,
@@ -23,7 +23,7 @@ create table anomaly.records (
     constraint records_claimed_has_chunk check (status <> 'claimed' or (batch_id is not null and chunk is not null))
 );
 
--- One index for each way of claiming; each holds only the rows that this way may take.
+-- One index for each way to claim, with only the rows that it may claim.
 create index records_pending on anomaly.records (captured_at, id) where status = 'pending';
 create index records_rescore on anomaly.records (captured_at, id, processed_at) where status = 'done';
 create index records_quarantined on anomaly.records (captured_at, id) where status = 'quarantined';

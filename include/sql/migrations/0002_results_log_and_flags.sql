@@ -1,5 +1,5 @@
 -- depends: 0001_records_and_claims
--- No foreign key leads to the records: people bring a table of their own, and a commit takes the id from the row that it has just updated.
+-- Without foreign keys to the records, which may be a table of the user. A commit takes the id from the row that it has just updated.
 create table anomaly.ai_results (
     record_id    bigint not null,
     token        bigint not null,

@@ -1,3 +1,3 @@
 -- depends: 0002_results_log_and_flags
--- Whether a configuration of a detector has answered for an image, and what it said last.
+-- Finds the newest answer of a detector's configuration to an image.
 create index ai_results_answers on anomaly.ai_results (image_sha256, config, created_at);

@@ -1,10 +1,10 @@
 -- depends: 0003_earlier_answers
--- What the views need to know of the records. Whoever brings a table of their own puts it here, and nothing else changes.
+-- The columns of the records that the other views use. To use a table of your own, change only this view.
 create view anomaly.captured as
 select id as record_id, image_url, captured_at
   from anomaly.records;
 
--- Everything that happened to a record, with its results; ask for one record_id, ordered by at.
+-- The events of a record with its results. Query one record_id, ordered by at.
 create view anomaly.record_history as
 select l.record_id, l.at, l.event, l.attempt, l.token, b.dag_id, b.run_id, l.actor, l.error_code, l.error,
        a.detector, a.config, a.score, a.threshold, a.is_anomaly, a.label, a.reason, a.reused, a.cost, a.image_key, a.answer_key, a.heatmap_key
@@ -12,8 +12,8 @@ select l.record_id, l.at, l.event, l.attempt, l.token, b.dag_id, b.run_id, l.act
   left join anomaly.ai_results as a on a.record_id = l.record_id and a.token = l.token and l.event = 'committed'
   left join anomaly.batches as b on b.batch_id = l.batch_id;
 
--- The last word of each of two detectors on each record that both have seen; ask for two detectors and a range of captured_at.
--- A later result is looked for rather than the newest one sorted out, so that the range and the key decide what is read.
+-- The newest results of two detectors for each record that both have scored. Query two detectors and a range of captured_at.
+-- It checks that there is no later result instead of sorting, so that the range and the key limit what is read.
 create view anomaly.verdict_pairs as
 select c.record_id, c.image_url, c.captured_at,
        f.detector as first_detector, f.score as first_score, f.is_anomaly as first_is_anomaly, f.label as first_label,
@@ -27,7 +27,7 @@ select c.record_id, c.image_url, c.captured_at,
    and not exists (
         select from anomaly.ai_results as l where l.record_id = s.record_id and l.detector = s.detector and l.token > s.token);
 
--- Two detectors over the records captured in [window_start, window_end), null being unbounded: both counts and the matrix.
+-- Compares two detectors on the records captured in [window_start, window_end): counts and confusion matrix. Null is unbounded.
 create function anomaly.compare_detectors(
     first_detector text, second_detector text, window_start timestamptz default null, window_end timestamptz default null
 ) returns table (

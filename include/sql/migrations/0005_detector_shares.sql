@@ -1,5 +1,5 @@
 -- depends: 0004_history_and_comparison
--- What the tasks that ask one detector share. Unlogged, since a crash of the server may forget it: buckets begin with a second's worth.
+-- The quota of each detector and the shares of its tasks. Unlogged: after a crash of the server the buckets hold a second's worth.
 create unlogged table anomaly.detectors (
     detector    text constraint detectors_pkey primary key,
     requests    double precision not null default 0,
@@ -17,7 +17,7 @@ create unlogged table anomaly.detector_shares (
     constraint detector_shares_pkey primary key (detector, holder)
 ) with (fillfactor = 50);
 
--- The bucket's row is the lock: each statement below it sees what the holder before has left. A null limit is none.
+-- The row of the detector is the lock: each later statement sees what the previous task has left. A null limit is no limit.
 create function anomaly.share_detector(
     in_detector text, in_holder text, in_wanted integer, in_flight integer, in_requests double precision, unused double precision,
     tokens_each double precision, tokens_back double precision, in_hold_s double precision, expires_s double precision,
@@ -33,7 +33,7 @@ begin
     at := clock_timestamp();
     delete from anomaly.detector_shares as s where s.detector = in_detector and (s.holder = in_holder or s.expires_at <= at);
 
-    -- An equal part, and what others leave of theirs. Nobody gets what others still have in flight.
+    -- An equal share, and what other tasks leave of theirs. Requests that other tasks have in flight are not granted again.
     select count(*) + 1, most / (count(*) + 1) into holders, fair from anomaly.detector_shares as s where s.detector = in_detector;
     select case when most is null then in_wanted else greatest(0, least(in_wanted, most - coalesce(sum(s.granted), 0), fair
                + (count(*) filter (where s.holder < in_holder) < most - fair * holders)::integer
@@ -44,7 +44,7 @@ begin
         values (in_detector, in_holder, in_wanted, greatest(concurrency, in_flight), at + make_interval(secs => expires_s));
     end if;
 
-    -- Token buckets, filled by the time that has passed. Where there is no limit they are null, and least() leaves them out.
+    -- Token buckets, refilled for the time that has passed. Without a limit they are null, and least() ignores them.
     bucket.requests := case when requests_per_s is not null then least(greatest(1, requests_per_s * burst_s),
         bucket.requests + unused + requests_per_s * extract(epoch from at - bucket.refilled_at)) end;
     bucket.tokens := case when tokens_per_s is not null then least(greatest(tokens_each, tokens_per_s * burst_s),

@@ -1,6 +1,6 @@
 -- depends: 0005_detector_shares
--- Which record asks a detector about an image right now, so that the others wait for its answer. `scope` is the batch of a fresh run, which
--- asks for itself, and null's UUID otherwise. Not logged: what a crash of the server takes of it costs one more request an image.
+-- An ask: the record that asks a detector about an image, while others wait for its answer. `scope` is the batch of a fresh run, which asks
+-- for itself alone, or the nil UUID. Unlogged: after a crash of the server, at most one more request for an image is sent.
 create unlogged table anomaly.asks (
     image_sha256 text not null,
     config       text not null,

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from anomaly.models.quota import Demand, Quota
 
 EXPIRES_S = 15.0
-"""How long a task keeps its share without renewing it."""
+"""Lifetime of a task's share that is not renewed."""
 FILL = 0.98
 """Share of the stated quota that is used, so that a burst cannot exceed it within a minute."""
 BURST_S = 1.0

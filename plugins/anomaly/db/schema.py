@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MIGRATIONS = FOLDER / "migrations"
 CONNECT_TIMEOUT_S = 5
 LOCK_TIMEOUT_S = 120
-"""How long a migration waits for another one to finish."""
+"""Longest wait for another migration to finish."""
 
 
 class _OneTransaction(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo ships no types

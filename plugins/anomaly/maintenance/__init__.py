@@ -1,6 +1,6 @@
-"""MaintenanceStore of database and bucket, and the check of an installation.
+"""Maintenance of database and bucket, and the check of an installation.
 
 May import `connections` and everything below it.
 
-Public: `retention`, `orphans`, `doctor`.
+Public: `retention` (sweep_rows, sweep_bucket), `orphans` (unreferenced_objects, missing_objects), `doctor` (Doctor).
 """

@@ -1,4 +1,4 @@
-"""Looks whether everything that a run needs is there and works. Nothing is left behind, and no record is touched."""
+"""Checks connections, privileges, schema, bucket, detector, clocks and settings. Leaves nothing behind and touches no record."""
 
 from __future__ import annotations
 
@@ -28,34 +28,34 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SKEW_MAX_S = 30.0
-"""Windows are compared with times of capture, and S3 refuses what is signed a quarter of an hour off."""
+"""Windows are compared with times of capture, and S3 refuses signatures that are 15 minutes off."""
 FIRST, SECOND = b"first", b"second"
 HEALTHY = range(200, 300)
 NOT_FOUND = 404
 FILES_NAMED = 3
-"""SQL files of one fault that are named."""
+"""Most SQL files that one finding names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of what the doctor says."""
+    """The result of a check, one line."""
 
     what: str
-    to_do: str = ""
-    """Empty where all is well."""
+    problem: str = ""
+    """The problem and its fix; empty if the check passed."""
 
     def __str__(self) -> str:
-        return f"BAD {self.what}: {self.to_do}" if self.to_do else f"ok  {self.what}"
+        return f"BAD {self.what}: {self.problem}" if self.problem else f"ok  {self.what}"
 
 
 class Doctor:
-    """Its checks go on whatever is wrong, each with what it needs itself.
+    """Runs all checks, also after one that failed.
 
     Args:
-        environ: the environment, for the settings in it.
-        detector: the connection of the detector that is asked.
-        folder: the SQL files.
-        now: this machine's clock.
+        environ: environment variables, from which it reads the settings.
+        detector: id of the detector's connection.
+        folder: the SQL files to check.
+        now: clock of this machine.
     """
 
     def __init__(
@@ -70,74 +70,74 @@ class Doctor:
         self._detector = detector
         self._folder = folder
         self._now = now
-        self._settings, self._refused = usable(environ)
+        self._settings, self._refused = usable_settings(environ)
 
     def findings(self) -> Iterator[Finding]:
-        """Everything that was looked at, in turn."""
+        """Yield the findings of each check in turn."""
         checks = {
-            "settings": self._about_settings,
-            "anomaly_db": self._about_database,
-            "pool": self._about_pool,
-            "anomaly_s3": self._about_bucket,
-            self._detector: self._about_detector,
-            "anomaly_images": self._about_images,
+            "settings": self._check_settings,
+            "anomaly_db": self._check_database,
+            "pool": self._check_pool,
+            "anomaly_s3": self._check_bucket,
+            self._detector: self._check_detector,
+            "anomaly_images": self._check_images,
         }
         for what, check in checks.items():
             yield from _guarded(what, check)
 
-    def _about_settings(self) -> Iterator[Finding]:
+    def _check_settings(self) -> Iterator[Finding]:
         yield from (Finding("settings", sentence) for sentence in self._refused)
         if not self._refused:
             given = sorted(name for name in self._environ if name.startswith(PREFIX))
-            yield Finding(f"settings: {', '.join(given) or 'all are the defaults'}")
+            yield Finding(f"settings: {', '.join(given) or 'all defaults'}")
 
     # ── database
 
-    def _about_database(self) -> Iterator[Finding]:
+    def _check_database(self) -> Iterator[Finding]:
         with translating(), connector(connections.records_dsn(), self._settings)() as connection:
             at = connection.info
             yield Finding(f"anomaly_db: {at.user} at {at.host}:{at.port}/{at.dbname}")
-            yield from _guarded("schema", lambda: _about_schema(schema.applied_migrations(connection)))
-            yield from _guarded("SQL files", lambda: self._about_statements(check_statements(connection, Statements(self._folder))))
+            yield from _guarded("schema", lambda: _check_schema(schema.applied_migrations(connection)))
+            yield from _guarded("SQL files", lambda: self._check_statements(check_statements(connection, Statements(self._folder))))
 
-    def _about_statements(self, faults: Mapping[str, str]) -> Iterator[Finding]:
+    def _check_statements(self, faults: Mapping[str, str]) -> Iterator[Finding]:
         files = defaultdict(list)
         for name, fault in faults.items():
             files[fault].append(f"{name}.sql")
-        if well := files.pop("", None):
-            yield Finding(f"SQL files: {len(well)} fit the database and the rights of the login")
+        if valid := files.pop("", None):
+            yield Finding(f"SQL files: {len(valid)} match the schema and the privileges of the login")
         for fault, names in files.items():
             further = f" and {len(names) - FILES_NAMED} more" if len(names) > FILES_NAMED else ""
-            yield Finding("SQL files", f"{', '.join(names[:FILES_NAMED])}{further}: {fault}; {_cure(fault)}")
+            yield Finding("SQL files", f"{', '.join(names[:FILES_NAMED])}{further}: {fault}; {_fix(fault)}")
 
-    def _about_pool(self) -> Iterator[Finding]:
+    def _check_pool(self) -> Iterator[Finding]:
         with connections.maintenance_store(self._settings) as store:
             began = self._now()
             server = store.server()
             ended = self._now()
-        each, tasks, given = self._settings.db_pool_max, connections.tasks_at_once(), server.connections
-        if each * tasks > given:
+        each, tasks, accepted = self._settings.db_pool_max, connections.tasks_at_once(), server.connections
+        if each * tasks > accepted:
             yield Finding(
                 "pool",
-                f"{tasks} tasks with {each} connections each may want {each * tasks}, and the server gives {given}: "
+                f"{tasks} tasks with {each} connections each may need {each * tasks}, and the server accepts {accepted}: "
                 "lower ANOMALY_DB_POOL_MAX or Airflow's core.parallelism, or raise max_connections",
             )
         else:
-            yield Finding(f"pool: Postgres {server.version} gives {given} connections, enough for {tasks} tasks with {each} each")
+            yield Finding(f"pool: Postgres {server.version} accepts {accepted} connections, enough for {tasks} tasks with {each} each")
         yield _clock("the database", server.now, began, ended)
 
     # ── bucket
 
-    def _about_bucket(self) -> Iterator[Finding]:
+    def _check_bucket(self) -> Iterator[Finding]:
         archive = connections.bucket(self._settings)
         began = self._now()
         at = archive.clock()
         ended = self._now()
         config, sha256 = f"doctor-{uuid.uuid4()}", hashlib.sha256().hexdigest()
         key = archive.put_answer(config, sha256, FIRST, batch=None)
-        yield Finding("anomaly_s3: the bucket is there and can be written")
+        yield Finding("anomaly_s3: the bucket exists and can be written")
         archive.put_answer(config, sha256, SECOND, batch=None)
-        yield from _guarded("anomaly_s3", lambda: about_reading(archive.read_answer(key)))
+        yield from _guarded("anomaly_s3", lambda: check_second_write(archive.read_answer(key)))
         archive.delete([key])
         yield Finding("anomaly_s3: objects can be deleted")
         if at:
@@ -145,26 +145,26 @@ class Doctor:
 
     # ── detector and images
 
-    def _about_detector(self) -> Iterator[Finding]:
+    def _check_detector(self) -> Iterator[Finding]:
         health = connections.detector_health(self._detector, self._settings)
         if health in HEALTHY:
-            yield Finding(f"{self._detector}: it says that it is ready")
+            yield Finding(f"{self._detector}: it is ready")
         elif health is not None and health != NOT_FOUND:
-            yield Finding(self._detector, f"it answers {health} when asked whether it is ready: wait, or read its log")
-        image = validated(a_png(), max_px=self._settings.image_max_px, source="the doctor's image")
+            yield Finding(self._detector, f"its health check answered {health}: wait, or read its log")
+        image = validated(gradient_png(), max_px=self._settings.image_max_px, source="the doctor's image")
         with connections.detector(self._detector, self._settings) as detector:
             answer = detector.ask(image, idempotency_key=uuid.uuid4().hex)
         verdict = answer.verdict
-        said = f"{verdict.detector} called an image {'anomalous' if verdict.is_anomaly else 'normal'} with a score of {verdict.score:.3g}"
-        yield Finding(f"{self._detector}: {said}, in {answer.latency_ms:.0f} ms")
+        result = f"{verdict.detector} called an image {'anomalous' if verdict.is_anomaly else 'normal'} with a score of {verdict.score:.3g}"
+        yield Finding(f"{self._detector}: {result}, in {answer.latency_ms:.0f} ms")
 
-    def _about_images(self) -> Iterator[Finding]:
+    def _check_images(self) -> Iterator[Finding]:
         networks = ", ".join(str(network) for network in connections.image_rules().allow_networks)
-        yield Finding(f"anomaly_images: images come from public addresses{f' and from {networks}' if networks else ''}")
+        yield Finding(f"anomaly_images: images may come from public addresses{f' and from {networks}' if networks else ''}")
 
 
-def usable(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
-    """The settings without those that are refused, and a sentence for each that is."""
+def usable_settings(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
+    """Return the valid settings, and a sentence for each one that is refused."""
     left = dict(environ)
     refused: list[str] = []
     while True:
@@ -176,11 +176,11 @@ def usable(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
                 left.pop(name, None)
 
 
-def a_png() -> bytes:
-    """An image that shows nothing: one shade after the other."""
-    made = io.BytesIO()
-    Pillow.linear_gradient("L").save(made, "PNG")
-    return made.getvalue()
+def gradient_png() -> bytes:
+    """Return a generated PNG, a gradient of grey."""
+    png = io.BytesIO()
+    Pillow.linear_gradient("L").save(png, "PNG")
+    return png.getvalue()
 
 
 def _guarded(what: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
@@ -188,12 +188,14 @@ def _guarded(what: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Find
         yield from check()
     except AnomalyError as exc:
         yield Finding(what, str(exc))
-    except Exception as exc:  # noqa: BLE001  # whatever it is, the other checks go on
-        # What it says is not told: a connection that cannot be read is quoted in there, and its password with it.
-        yield Finding(what, f"{type(exc).__name__}: see whether the connection is a URI or JSON as Airflow reads it, and .env.example")
+    except Exception as exc:  # noqa: BLE001  # the other checks have to run
+        # Without its message, which may quote the connection and its password.
+        yield Finding(
+            what, f"{type(exc).__name__}: check that the connection is a URI or JSON as Airflow reads it; .env.example shows both"
+        )
 
 
-def _about_schema(applied: set[str]) -> Iterator[Finding]:
+def _check_schema(applied: set[str]) -> Iterator[Finding]:
     ours = schema.known_migrations()
     if missing := ours - applied:
         yield Finding("schema", f"the records database lacks {', '.join(sorted(missing))}: run bin/anomaly migrate")
@@ -203,10 +205,10 @@ def _about_schema(applied: set[str]) -> Iterator[Finding]:
         yield Finding(f"schema: all {len(ours)} migrations are applied{more}")
 
 
-def about_reading(found: bytes | None) -> Iterator[Finding]:
-    """What it means to find this after `FIRST` and `SECOND` were written under one key."""
+def check_second_write(found: bytes | None) -> Iterator[Finding]:
+    """Check the object that is *found* after `FIRST` and then `SECOND` were written under one key."""
     if found == FIRST:
-        yield Finding("anomaly_s3: objects can be read, and the first one under a key stays")
+        yield Finding("anomaly_s3: objects can be read, and a second write under a key keeps the first object")
     elif found == SECOND:
         yield Finding("anomaly_s3", "the second write under a key replaced the first: the service must honour If-None-Match")
     else:
@@ -214,7 +216,7 @@ def about_reading(found: bytes | None) -> Iterator[Finding]:
 
 
 def _clock(whose: str, at: datetime, began: datetime, ended: datetime) -> Finding:
-    """Compare a clock that was read between two times of ours; only what cannot be the way to it counts."""
+    """Compare a clock, read between *began* and *ended*, with this machine's. The time of the request is not counted as a difference."""
     ahead_s = max((at - ended).total_seconds(), 0.0) - max((began - at).total_seconds(), 0.0)
     if abs(ahead_s) > SKEW_MAX_S:
         order = "ahead of" if ahead_s > 0 else "behind"
@@ -222,5 +224,5 @@ def _clock(whose: str, at: datetime, began: datetime, ended: datetime) -> Findin
     return Finding(f"clocks: {whose} and this machine agree within {SKEW_MAX_S:g} s")
 
 
-def _cure(fault: str) -> str:
+def _fix(fault: str) -> str:
     return "grant it to the login of anomaly_db" if "permission denied" in fault else "run bin/anomaly migrate, or correct the files"

@@ -1,70 +1,54 @@
-"""What is old enough goes: log entries, batches and chunks from the database, and objects from the bucket; results stay."""
+"""Deletes what is older than the retention settings: log entries, batches, chunks and objects of the bucket. Results stay."""
 
 from __future__ import annotations
 
 import logging
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-    from anomaly.db.maintenance import SweepResult
-    from anomaly.models.objects import StoredObject
+    from anomaly.archive.bucket import Archive
+    from anomaly.db.maintenance import MaintenanceStore
 
 log = logging.getLogger(__name__)
 
 FOLDERS = ("images", "answers", "heatmaps", "runs")
 
 
-class Rows(Protocol):
-    """What retention asks of the records database."""
-
-    def delete_log_entries(self, *, days: int, dry_run: bool) -> SweepResult: ...
-    def delete_chunks(self, *, days: int, dry_run: bool) -> SweepResult: ...
-    def delete_batches(self, *, days: int, dry_run: bool) -> SweepResult: ...
-    def unreferenced(self, objects: Sequence[StoredObject], *, days: int | None) -> list[StoredObject]: ...
-
-
-class Bucket(Protocol):
-    """Its objects a page at a time, and how some of them go."""
-
-    def pages(self, folder: str) -> Iterator[list[StoredObject]]: ...
-    def delete(self, keys: Sequence[str]) -> None: ...
-
-
-def sweep_rows(rows: Rows, *, days: int, dry_run: bool) -> dict[str, Any]:
-    """Delete log entries, then the chunks and batches that ended more than *days* ago, or only count them; 0 keeps all."""
+def sweep_rows(store: MaintenanceStore, *, days: int, dry_run: bool) -> dict[str, Any]:
+    """Delete log entries, and the chunks and batches that ended more than *days* ago, or only count them. 0 keeps all."""
     if not days:
         return {"kept": "for ever"}
-    # Batches come last: one stays as long as a chunk or a log entry speaks of it.
+    # Batches come last: a batch stays as long as a chunk or a log entry refers to it.
     swept = {
-        "log_entries": rows.delete_log_entries(days=days, dry_run=dry_run),
-        "chunks": rows.delete_chunks(days=days, dry_run=dry_run),
-        "batches": rows.delete_batches(days=days, dry_run=dry_run),
+        "log_entries": store.delete_log_entries(days=days, dry_run=dry_run),
+        "chunks": store.delete_chunks(days=days, dry_run=dry_run),
+        "batches": store.delete_batches(days=days, dry_run=dry_run),
     }
-    return {name: {"found": each.found, "deleted": each.deleted} for name, each in swept.items()}
+    return {name: {"found": result.found, "deleted": result.deleted} for name, result in swept.items()}
 
 
-def sweep_bucket(bucket: Bucket, rows: Rows, *, days: int, now: datetime, dry_run: bool) -> dict[str, Any]:
-    """Delete the objects that were written more than *days* ago and that no result of these days names; 0 keeps all.
+def sweep_bucket(bucket: Archive, store: MaintenanceStore, *, days: int, now: datetime, dry_run: bool) -> dict[str, Any]:
+    """Delete objects written more than *days* ago that no result of the last *days* refers to, or only count them. 0 keeps all.
 
-    So an object lives for as long as somebody uses it: an answer that is used again is kept, with its image and heat map.
+    An answer that is still being used is kept, with its image and heat map.
     """
     if not days:
         return {"kept": "for ever"}
-    return {folder: _sweep_folder(bucket, rows, folder, days=days, now=now, dry_run=dry_run) for folder in FOLDERS}
+    return {folder: _sweep_folder(bucket, store, folder, days=days, now=now, dry_run=dry_run) for folder in FOLDERS}
 
 
-def _sweep_folder(bucket: Bucket, rows: Rows, folder: str, *, days: int, now: datetime, dry_run: bool) -> dict[str, int]:
+def _sweep_folder(bucket: Archive, store: MaintenanceStore, folder: str, *, days: int, now: datetime, dry_run: bool) -> dict[str, int]:
     found = size_bytes = deleted = 0
     for page in bucket.pages(folder):
-        old = [each for each in page if each.written_at < now - timedelta(days=days)]
-        gone = rows.unreferenced([each for each in old if each.image_sha256], days=days) + [each for each in old if each.belongs_to_run]
-        found, size_bytes = found + len(gone), size_bytes + sum(each.size_bytes for each in gone)
-        if gone and not dry_run:
-            bucket.delete([each.key for each in gone])
-            deleted += len(gone)
-            log.info("objects deleted folder=%s page=%d in_all=%d", folder, len(gone), deleted)
+        old = [stored for stored in page if stored.written_at < now - timedelta(days=days)]
+        unused = store.unreferenced([stored for stored in old if stored.image_sha256], days=days)
+        unused += [stored for stored in old if stored.belongs_to_run]
+        found, size_bytes = found + len(unused), size_bytes + sum(stored.size_bytes for stored in unused)
+        if unused and not dry_run:
+            bucket.delete([stored.key for stored in unused])
+            deleted += len(unused)
+            log.info("objects deleted folder=%s page=%d total=%d", folder, len(unused), deleted)
     return {"found": found, "bytes": size_bytes, "deleted": deleted}

@@ -1,7 +1,7 @@
-"""Keeps the threads of a task together.
+"""Keeps the threads of a task on one core.
 
-They take turns at the interpreter's lock, so they never need more than one core at once. Where each turn may be another core's,
-handing over means to wake that core up and to fill its caches: with 128 requests in flight up to two fifths of the rate were lost to it.
+They take turns at the interpreter's lock, so they never use more than one core at once. If each turn may run on another core, every
+switch wakes up a core and fills its caches: with 128 requests in flight this cost up to two fifths of the rate.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def on_one_core(number: int | None) -> Iterator[None]:
-    """Threads that this one starts in here stay on one of the cores that it may use; neighbouring numbers get different ones, None all."""
+    """Keep threads started inside the block on one of the allowed cores: consecutive numbers on different ones, None on all."""
     if number is None or not hasattr(os, "sched_setaffinity"):  # as on macOS
         yield
         return

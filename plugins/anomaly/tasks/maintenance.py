@@ -1,4 +1,4 @@
-"""What the tasks of the maintenance DAG do, one function each. What they found is in their log and their XCom."""
+"""The tasks of the maintenance DAG, one function each. Their findings are logged and returned as XCom."""
 
 from __future__ import annotations
 
@@ -6,96 +6,97 @@ import dataclasses
 import logging
 import os
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowSkipException
 
-from anomaly import connections, logs
+from anomaly import connections
 from anomaly.db.maintenance import MaintenanceStore
 from anomaly.db.stats import StatsStore
 from anomaly.errors import RunStopped
 from anomaly.maintenance import orphans, retention
 from anomaly.maintenance.doctor import Doctor
+from anomaly.models.runs import QuarantineFilter
 from anomaly.pipeline import runs
-from anomaly.settings import Settings
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
+from anomaly.tasks.context import actor_of, begin_task, is_dry_run, requested_window
 
 log = logging.getLogger(__name__)
 
-EVERY = ("retention", "orphans", "alert", "vacuum_hints", "doctor")
-"""The tasks of a run that chooses none."""
-CHOICE = ("error_code", "window_start", "window_end", "record_ids")
+DEFAULT_TASKS = ("retention", "orphans", "alert", "vacuum_hints", "doctor")
+"""The tasks of a run without the param `tasks`."""
+REQUEUE_PARAMS = ("error_code", "window_start", "window_end", "record_ids")
 """Params that choose quarantined records."""
 
 
-def chosen(name: str) -> None:
-    """Skip the task unless the run wants it: what the param `tasks` names, or else requeue alone where records are chosen, or all others.
+def skip_unless_chosen(name: str) -> None:
+    """Skip the task unless the run includes it.
+
+    A run includes the tasks in its param `tasks`. Without that, it includes requeue alone if records are chosen, or else all other tasks.
+
 
     Raises:
-        AirflowSkipException: the run does not want it.
+        AirflowSkipException: the run does not include the task.
     """
     params = get_current_context()["params"]
-    wanted = params["tasks"] or (["requeue"] if any(params[each] for each in CHOICE) else EVERY)
+    wanted = params["tasks"] or (["requeue"] if any(params[each] for each in REQUEUE_PARAMS) else DEFAULT_TASKS)
     if name not in wanted:
         raise AirflowSkipException(f"this run is for {', '.join(wanted)}")
 
 
 def sweep() -> dict[str, Any]:
-    """Delete what is older than the settings say, or only count it."""
-    settings, context = _begin()
-    dry_run = dry_run_of(context)
+    """Delete what is older than the retention settings, or only count it."""
+    settings, context = begin_task()
+    dry_run = is_dry_run(context)
     with connections.maintenance_store(settings) as store:
         rows = retention.sweep_rows(store, days=settings.retention_log_days, dry_run=dry_run)
         now = store.server().now
         bucket = retention.sweep_bucket(connections.bucket(settings), store, days=settings.retention_archive_days, now=now, dry_run=dry_run)
-    return _told("retention", {"dry_run": dry_run, "database": rows, "bucket": bucket})
+    return _logged("retention", {"dry_run": dry_run, "database": rows, "bucket": bucket})
 
 
 def compare() -> dict[str, Any]:
-    """Look for objects that no result names, which are deleted if the run asks for it, and for results whose objects are gone."""
-    settings, context = _begin()
+    """Find objects that no result refers to, delete them if the run asks for it, and find results whose objects are missing."""
+    settings, context = begin_task()
     params, archive = context["params"], connections.bucket(settings)
     delete = params["delete_orphans"] and not params["dry_run"]
-    # A day of grace: what retention has just deleted may be a little younger than what it finds too old now.
+    # A day of grace: retention may just have deleted objects that are a little younger than its limit is now.
     needed_days = max(1, settings.retention_archive_days - 1) if settings.retention_archive_days else None
     with connections.maintenance_store(settings) as store:
         before = store.server().now - timedelta(hours=params["orphan_age_h"])
-        unnamed = orphans.unreferenced_objects(archive, store, before=before, delete=delete)
+        unreferenced = orphans.unreferenced_objects(archive, store, before=before, delete=delete)
         missing = orphans.missing_objects(archive, store, days=needed_days)
-    return _told("orphans", {"delete": delete, "unnamed": dataclasses.asdict(unnamed), "missing": dataclasses.asdict(missing)})
+    return _logged("orphans", {"delete": delete, "unreferenced": dataclasses.asdict(unreferenced), "missing": dataclasses.asdict(missing)})
 
 
 def alert() -> dict[str, Any]:
-    """Fail where a due record is older than `alert_due_age_s`; a dry run only says so.
+    """Fail if a due record is older than `alert_due_age_s`. A dry run only reports it.
 
     Raises:
-        RunStopped: one is.
+        RunStopped: there is such a record.
     """
-    settings, context = _begin()
+    settings, context = begin_task()
     with connections.database(settings) as database:
         due = MaintenanceStore(database).oldest_due()
         runs.report_backlog(StatsStore(database), connections.metrics(context))
     limit_s = settings.alert_due_age_s
     late = bool(due and limit_s and due.age_s > limit_s)
-    told = _told("alert", {"late": late, "limit_s": limit_s, "oldest_s": round(due.age_s) if due else None})
-    if due and late and not dry_run_of(context):
+    found = _logged("alert", {"late": late, "limit_s": limit_s, "oldest_s": round(due.age_s) if due else None})
+    if due and late and not is_dry_run(context):
         raise RunStopped(
             f"record {due.record_id} is due and was captured {due.age_s:.0f} s ago, more than ANOMALY_ALERT_DUE_AGE_S={limit_s:g}: "
-            "see whether runs of anomaly_detection succeed, and whether the detector keeps up"
+            "check that runs of anomaly_detection succeed, and that the detector keeps up"
         )
-    return told
+    return found
 
 
 def vacuum_hints() -> list[dict[str, Any]]:
-    """Say of each table how large it is, what of it is dead, and what to run where that matters; nothing is changed."""
-    settings, _ = _begin()
+    """Return the size and the dead rows of each table, with a hint if it needs vacuum or analyze."""
+    settings, _ = begin_task()
     with connections.maintenance_store(settings) as store:
         tables = store.tables()
     for table in tables:
-        log.log(logging.WARNING if table.hint else logging.INFO, "table %s: %s", table.name, table.hint or "well kept")
+        log.log(logging.WARNING if table.hint else logging.INFO, "table %s: %s", table.name, table.hint or "ok")
     at = {table.name: {"vacuumed_at": str(table.vacuumed_at), "analysed_at": str(table.analysed_at)} for table in tables}
     return [
         {"table": table.name, "live": table.live, "dead": table.dead, "bytes": table.size_bytes, **at[table.name], "hint": table.hint}
@@ -104,32 +105,35 @@ def vacuum_hints() -> list[dict[str, Any]]:
 
 
 def examine() -> list[str]:
-    """Say what the doctor found, a line each.
+    """Return the findings of the doctor, one line each.
 
     Raises:
-        RunStopped: something is bad.
+        RunStopped: a check failed.
     """
     context = get_current_context()
     found = list(Doctor(os.environ, detector=context["params"]["detector"]).findings())
     for finding in found:
-        log.log(logging.WARNING if finding.to_do else logging.INFO, "%s", finding)
-    if bad := [finding for finding in found if finding.to_do]:
-        raise RunStopped(f"{len(bad)} of {len(found)} checks are bad: {'; '.join(str(finding) for finding in bad)}")
+        log.log(logging.WARNING if finding.problem else logging.INFO, "%s", finding)
+    if bad := [finding for finding in found if finding.problem]:
+        raise RunStopped(f"{len(bad)} of {len(found)} checks failed: {'; '.join(str(finding) for finding in bad)}")
     return [str(finding) for finding in found]
 
 
-def _begin() -> tuple[Settings, Context]:
-    settings = Settings.from_environ(os.environ)
-    logs.configure(settings)
-    return settings, get_current_context()
+def requeue() -> dict[str, int]:
+    """Requeue the chosen quarantined records, or only count them, and return how many are chosen by error code."""
+    settings, context = begin_task()
+    params = context["params"]
+    record_ids = params["record_ids"]
+    chosen = QuarantineFilter(
+        error_code=params["error_code"] or None,
+        window=requested_window(params),
+        record_ids=None if record_ids is None else tuple(record_ids),
+    )
+    runs.check(chosen.window)
+    with connections.quarantine_store(settings) as quarantine:
+        return quarantine.requeue(chosen, actor=actor_of(context), dry_run=params["dry_run"])
 
 
-def dry_run_of(context: Context) -> bool:
-    """As the form says. Nobody fills in a form for a scheduled run, which is there to do its work."""
-    dry_run: bool = context["params"]["dry_run"] and context["dag_run"].run_type != "scheduled"
-    return dry_run
-
-
-def _told(task: str, found: dict[str, Any]) -> dict[str, Any]:
+def _logged(task: str, found: dict[str, Any]) -> dict[str, Any]:
     log.info("%s %s", task, found)
     return found

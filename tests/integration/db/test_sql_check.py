@@ -112,7 +112,7 @@ def test_the_command_migrates_the_database_that_the_connection_names(
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_ANOMALY_DB", database)
     assert main(["migrate"]) == 0
-    assert capsys.readouterr().out == "applied nothing, for the schema is up to date\n"
+    assert capsys.readouterr().out == "applied nothing: the schema is up to date\n"
 
 
 def test_the_page_on_ones_own_table_leads_to_verdicts(database: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ from anomaly.__main__ import main
 from anomaly.db import schema
 from anomaly.db.sql_check import CONTRACTS
 from anomaly.db.statements import FOLDER
-from anomaly.maintenance.doctor import FIRST, SECOND, Doctor, about_reading, usable
+from anomaly.maintenance.doctor import FIRST, SECOND, Doctor, check_second_write, usable_settings
 from anomaly.settings import Settings
 from tests.parts.http_stub import HttpStub, Reply
 from tests.parts.record_builders import Bench
@@ -113,18 +113,18 @@ def test_where_all_is_well_every_line_is_ok_and_nothing_is_left_behind(patient: 
     said = "\n".join(lines)
     to = conninfo_to_dict(patient.database)
     for sentence in (
-        "settings: all are the defaults",
+        "settings: all defaults",
         f"anomaly_db: {to['user']} at {to['host']}:{to['port']}/{to['dbname']}",
         f"schema: all {len(schema.known_migrations())} migrations are applied",
-        f"SQL files: {len(CONTRACTS)} fit the database and the rights of the login",
+        f"SQL files: {len(CONTRACTS)} match the schema and the privileges of the login",
         "enough for",
         "clocks: the database and this machine agree within 30 s",
-        "anomaly_s3: the bucket is there and can be written",
-        "anomaly_s3: objects can be read, and the first one under a key stays",
+        "anomaly_s3: the bucket exists and can be written",
+        "anomaly_s3: objects can be read, and a second write under a key keeps the first object",
         "anomaly_s3: objects can be deleted",
         "clocks: the bucket and this machine agree within 30 s",
         "anomaly_detector: 127.0.0.1@unversioned called an image normal with a score of 0.25, in ",
-        "anomaly_images: images come from public addresses",
+        "anomaly_images: images may come from public addresses",
     ):
         assert sentence in said
     assert patient.objects() == []
@@ -138,10 +138,10 @@ def test_a_detector_that_tells_about_its_health_is_asked_for_it(patient: Patient
     answer = {"score": 0.9, "is_anomaly": True, "threshold": 0.5, "model": {"name": "padim", "version": "1"}}
     patient.stub.at("/v1/detect", Reply(body=json.dumps(answer).encode(), content_type="application/json"))
     said = patient.said()
-    assert "ok  anomaly_detector: it says that it is ready" in said
+    assert "ok  anomaly_detector: it is ready" in said
     assert any("padim@1 called an image anomalous with a score of 0.9" in line for line in said)
     patient.stub.at("/readyz", Reply(status=503))
-    assert patient.bad() == ["BAD anomaly_detector: it answers 503 when asked whether it is ready: wait, or read its log"]
+    assert patient.bad() == ["BAD anomaly_detector: its health check answered 503: wait, or read its log"]
 
 
 def test_another_detector_may_be_asked(patient: Patient) -> None:
@@ -179,7 +179,7 @@ def test_a_connection_that_cannot_be_read_is_told_without_its_password(patient: 
 def test_what_nobody_foresaw_is_told_by_its_kind_alone_and_stops_no_other_check(patient: Patient) -> None:
     patient.set_bucket(config_kwargs={"nonsense": "ss-word"})
     said = patient.said()
-    bad = "BAD anomaly_s3: TypeError: see whether the connection is a URI or JSON as Airflow reads it, and .env.example"
+    bad = "BAD anomaly_s3: TypeError: check that the connection is a URI or JSON as Airflow reads it; .env.example shows both"
     assert [line for line in said if line.startswith("BAD")] == [bad]
     assert said[-1].startswith("ok  anomaly_images")
 
@@ -233,7 +233,7 @@ def test_a_login_that_may_not_write_is_told_what_it_lacks(patient: Patient) -> N
 def test_more_tasks_than_the_database_has_connections_for_are_told(patient: Patient) -> None:
     patient.set("AIRFLOW__CORE__PARALLELISM", "20")
     [line] = patient.bad()
-    assert line.startswith("BAD pool: 20 tasks with 10 connections each may want 200, and the server gives 97: lower ANOMALY_DB_POOL_MAX")
+    assert line.startswith("BAD pool: 20 tasks with 10 connections each may need 200, and the server accepts 97: lower ANOMALY_DB_POOL_MAX")
 
 
 @pytest.mark.parametrize(("ahead", "order"), [(timedelta(hours=1), "behind"), (-timedelta(hours=1), "ahead of")])
@@ -260,13 +260,13 @@ def test_a_wrong_secret_key_is_told(patient: Patient) -> None:
 
 
 def test_a_service_that_lets_a_second_write_win_is_told() -> None:
-    assert [str(finding) for finding in about_reading(FIRST)] == [
-        "ok  anomaly_s3: objects can be read, and the first one under a key stays"
+    assert [str(finding) for finding in check_second_write(FIRST)] == [
+        "ok  anomaly_s3: objects can be read, and a second write under a key keeps the first object"
     ]
-    [second] = about_reading(SECOND)
+    [second] = check_second_write(SECOND)
     assert str(second) == "BAD anomaly_s3: the second write under a key replaced the first: the service must honour If-None-Match"
-    [absent] = about_reading(None)
-    assert absent.to_do.startswith("an object cannot be read right after it was written")
+    [absent] = check_second_write(None)
+    assert absent.problem.startswith("an object cannot be read right after it was written")
 
 
 # ── detector and images
@@ -295,7 +295,7 @@ def test_an_extra_that_no_detector_has_is_named(patient: Patient) -> None:
 
 def test_rules_for_images_are_read(patient: Patient) -> None:
     patient.set("AIRFLOW_CONN_ANOMALY_IMAGES", '{"conn_type": "http", "extra": {"allow_networks": ["10.1.0.0/16"]}}')
-    assert "ok  anomaly_images: images come from public addresses and from 10.1.0.0/16" in patient.said()
+    assert "ok  anomaly_images: images may come from public addresses and from 10.1.0.0/16" in patient.said()
     for wrong in ('{"conn_type": "http", "extra": {"allow_networks": ["10.1.0.0/99"]}}', '{"conn_type": '):
         patient.set("AIRFLOW_CONN_ANOMALY_IMAGES", wrong)
         [line] = patient.bad()
@@ -307,7 +307,7 @@ def test_rules_for_images_are_read(patient: Patient) -> None:
 
 def test_every_setting_that_is_refused_is_told_and_the_others_count() -> None:
     environ = {"ANOMALY_LEASES": "60", "ANOMALY_LEASE_S": "9", "ANOMALY_DETECTOR_SLOTS": "4", "ANOMALY_DB_POOL_MIN": "11", "PATH": "/bin"}
-    settings, refused = usable(environ)
+    settings, refused = usable_settings(environ)
     assert settings == Settings(detector_slots=4)
     assert sorted(refused) == [
         "ANOMALY_DB_POOL_MIN must not be larger than ANOMALY_DB_POOL_MAX; correct it, or unset it",
