@@ -28,7 +28,7 @@ from anomaly.db.record_store import RecordStore
 from anomaly.db.schema import migrate
 from anomaly.models.answers import Answer, ArchiveKeys, Verdict
 from anomaly.models.runs import Chunk, Holder, Run, Window
-from anomaly.pipeline.feed import Feed
+from anomaly.pipeline.chunk_source import ChunkSource
 from anomaly.settings import Settings
 from benchmarks import capacity
 from benchmarks.bench import Wrong
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from anomaly.models.records import Claim
-    from anomaly.pipeline.feed import OpenChunk
+    from anomaly.pipeline.chunk_source import OpenChunk
 
 CHUNK_SIZE = 250
 THREADS = 5
@@ -91,14 +91,14 @@ def work(share: Share) -> Worked:
     settings = Settings(db_pool_max=THREADS + 1, commit_workers=THREADS)
     store = RecordStore(Database(open_pool(connector(share.dsn, settings), settings)), settings)
     run, holder = the_run(), Holder(map_index=share.map_index, try_number=1)
-    feed = Feed(run=run, holder=holder, first=share.chunk, store=store, lease_s=LEASE_S)
+    source = ChunkSource(run=run, holder=holder, first=share.chunk, store=store, lease_s=LEASE_S)
     claims: list[tuple[float, float]] = []
     commits_ms: list[float] = []
     began = time.monotonic()
     with ThreadPoolExecutor(THREADS) as committers, ThreadPoolExecutor(1) as claimer:
-        upcoming = claimer.submit(_next, feed, claims)
+        upcoming = claimer.submit(_next, source, claims)
         while (chunk := upcoming.result()) is not None:
-            upcoming = claimer.submit(_next, feed, claims)
+            upcoming = claimer.submit(_next, source, claims)
             commits_ms.extend(committers.map(partial(_commit, store, run, holder), chunk.claims))
             if not store.end_chunk(run, chunk.number, holder, tally=TALLY):
                 raise Wrong(f"chunk {chunk.number} has not ended")
@@ -107,9 +107,9 @@ def work(share: Share) -> Worked:
     return Worked(claims, commits_ms, began, ended)
 
 
-def _next(feed: Feed, claims: list[tuple[float, float]]) -> OpenChunk | None:
+def _next(source: ChunkSource, claims: list[tuple[float, float]]) -> OpenChunk | None:
     began = time.monotonic()
-    if (chunk := feed.next()) is not None:
+    if (chunk := source.next()) is not None:
         claims.append((time.monotonic(), (time.monotonic() - began) * 1000))
     return chunk
 

@@ -24,7 +24,7 @@ from anomaly.errors import TryEnded
 from anomaly.images import download as images
 from anomaly.models.runs import Chunk, Holder, Run, Window
 from anomaly.pipeline.drain import Pipeline
-from anomaly.pipeline.lease import Keeper
+from anomaly.pipeline.lease import LeaseRenewer
 from anomaly.pipeline.parts import Parts
 from anomaly.settings import Settings
 
@@ -67,6 +67,7 @@ def work(given: dict[str, Any]) -> None:
             parts = Parts(
                 run=run,
                 holder=holder,
+                first=chunk,
                 images=images.ImageSource(session, SETTINGS, rules),
                 detector=detector,
                 archive=archive,
@@ -76,10 +77,12 @@ def work(given: dict[str, Any]) -> None:
                 ),
                 settings=SETTINGS,
                 rng=Random(f"{holder.map_index}/{holder.try_number}"),  # noqa: S311  # it spreads waits
+                lease_renewer=partial(a_lease_renewer, run, holder, store),
+                on_worked=lambda _: None,
                 blamed=blamed,
             )
             try:
-                a_pipeline(parts, chunk, store).drain()
+                Pipeline(parts).drain()
             except TryEnded as exc:
                 log.warning("try %d ended: %s", number, exc)
                 time.sleep(exc.delay_s)
@@ -87,12 +90,9 @@ def work(given: dict[str, Any]) -> None:
                 return
 
 
-def a_pipeline(parts: Parts, chunk: Chunk, store: RecordStore) -> Pipeline:
-    def keeper(on_lost: Callable[[int], None]) -> Keeper:
-        renew = partial(store.renew_chunks, parts.run.batch_id, holder=parts.holder, lease_s=SETTINGS.lease_s)
-        return Keeper(lease_s=SETTINGS.lease_s, renew=renew, shut_overdue_calls=store.shut_overdue_calls, on_lost=on_lost)
-
-    return Pipeline(parts, chunk, keeper=keeper, on_worked=lambda _: None)
+def a_lease_renewer(run: Run, holder: Holder, store: RecordStore, on_lost: Callable[[int], None]) -> LeaseRenewer:
+    renew = partial(store.renew_chunks, run.batch_id, holder=holder, lease_s=SETTINGS.lease_s)
+    return LeaseRenewer(lease_s=SETTINGS.lease_s, renew=renew, shut_overdue_calls=store.shut_overdue_calls, on_lost=on_lost)
 
 
 def a_run(run_id: str) -> Run:

@@ -17,7 +17,7 @@ from anomaly.errors import ChunkIncomplete, DetectorFailed, LeaseLost, Misconfig
 from anomaly.models.runs import Chunk, Holder, Run
 from anomaly.pipeline import runs
 from anomaly.pipeline.drain import Pipeline
-from anomaly.pipeline.lease import Keeper
+from anomaly.pipeline.lease import LeaseRenewer
 from anomaly.pipeline.parts import Parts
 from tests.parts.fakes import SETTINGS, FakeArchive, FakeDetector, FakeFleet, FakeImages
 from tests.parts.record_builders import HOLDER, Bench
@@ -49,8 +49,8 @@ def work(bench: Bench, run: Run, chunk: Chunk, *, images: FakeImages | None = No
     """What a mapped task does with its chunk."""
     store = bench.store
 
-    def keeper(on_lost: Callable[[int], None]) -> Keeper:
-        return Keeper(
+    def keeper(on_lost: Callable[[int], None]) -> LeaseRenewer:
+        return LeaseRenewer(
             lease_s=60,
             renew=lambda numbers: store.renew_chunks(run.batch_id, numbers, HOLDER, lease_s=60),
             shut_overdue_calls=lambda: 0,
@@ -60,6 +60,7 @@ def work(bench: Bench, run: Run, chunk: Chunk, *, images: FakeImages | None = No
     parts = Parts(
         run=run,
         holder=HOLDER,
+        first=chunk,
         images=images or FakeImages(),
         detector=detector or FakeDetector(),
         archive=FakeArchive(),
@@ -67,8 +68,10 @@ def work(bench: Bench, run: Run, chunk: Chunk, *, images: FakeImages | None = No
         fleet=FakeFleet(),
         settings=SETTINGS,
         rng=Random(1),
+        lease_renewer=keeper,
+        on_worked=lambda _: None,
     )
-    Pipeline(parts, chunk, keeper=keeper, on_worked=lambda _: None).drain()
+    Pipeline(parts).drain()
 
 
 def claimed(bench: Bench, run: Run) -> list[Chunk]:

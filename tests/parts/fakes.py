@@ -15,7 +15,7 @@ from anomaly.models.quota import Demand, Quota, Share
 from anomaly.models.records import Claim, Image
 from anomaly.models.runs import BatchId, Chunk, Holder, Run, Window
 from anomaly.pipeline.drain import Pipeline
-from anomaly.pipeline.lease import Keeper
+from anomaly.pipeline.lease import LeaseRenewer
 from anomaly.pipeline.parts import Parts
 from anomaly.settings import Settings
 
@@ -262,13 +262,13 @@ class Bench:
     blamed: set[int] = field(default_factory=set)
 
     def pipeline(self, *, worked: Callable[[Tally], None] | None = None) -> Pipeline:
-        first = Chunk(batch_id=BATCH, number=0, began_at=datetime(2026, 1, 1, tzinfo=UTC))
-        return Pipeline(self.parts(), first, keeper=self._keeper, on_worked=worked or self.tallies.append)
+        return Pipeline(self.parts(on_worked=worked))
 
-    def parts(self) -> Parts:
+    def parts(self, *, on_worked: Callable[[Tally], None] | None = None) -> Parts:
         return Parts(
             run=self.run,
             holder=self.holder,
+            first=Chunk(batch_id=BATCH, number=0, began_at=datetime(2026, 1, 1, tzinfo=UTC)),
             images=self.images,
             detector=self.detector,
             archive=self.archive,
@@ -276,12 +276,14 @@ class Bench:
             fleet=self.fleet,
             settings=self.settings,
             rng=Random(1),
+            lease_renewer=self._lease_renewer,
+            on_worked=on_worked or self.tallies.append,
             blamed=self.blamed,
         )
 
-    def _keeper(self, on_lost: Callable[[int], None]) -> Keeper:
+    def _lease_renewer(self, on_lost: Callable[[int], None]) -> LeaseRenewer:
         self.lose = on_lost
-        return Keeper(lease_s=60, renew=lambda held: held, shut_overdue_calls=lambda: 0, on_lost=on_lost)
+        return LeaseRenewer(lease_s=60, renew=lambda held: held, shut_overdue_calls=lambda: 0, on_lost=on_lost)
 
     def drain(self) -> None:
         self.pipeline().drain()

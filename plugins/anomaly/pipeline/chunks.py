@@ -1,4 +1,4 @@
-"""Holds a task's chunks: opens them ahead, keeps their leases, counts and ends them, and parks or releases what is left."""
+"""Holds a task's chunks: opens them ahead, keeps their leases, counts how their records end, and ends them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from anomaly.errors import AnomalyError, DatabaseUnavailable, LeaseLost
+from anomaly.errors import AnomalyError, LeaseLost
 from anomaly.metrics import Tally
+from anomaly.pipeline.chunk_source import chunk_source, open_next
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from anomaly.models.records import Claim
-    from anomaly.pipeline.feed import Feed, OpenChunk
-    from anomaly.pipeline.lease import Keeper
     from anomaly.pipeline.parts import Parts
     from anomaly.pipeline.stages import Stage, Timings
 
@@ -44,34 +41,19 @@ class Chunks:
 
     Args:
         stage: one thread for statements on chunks.
-        keeper: makes the keeper of the leases, given a function to call with each lost chunk.
-        on_worked: called with the tally of each chunk whose records have all ended.
     """
 
-    def __init__(
-        self,
-        parts: Parts,
-        feed: Feed,
-        *,
-        stage: Stage,
-        keeper: Callable[[Callable[[int], None]], Keeper],
-        on_worked: Callable[[Tally], None],
-    ) -> None:
-        self._run, self._holder, self._store = parts.run, parts.holder, parts.store
-        self._feed = feed
+    def __init__(self, parts: Parts, *, stage: Stage) -> None:
+        self._parts = parts
+        self._source = chunk_source(parts)
         self._stage = stage
-        self._ahead = 2 * parts.settings.detector_slots
-        self._patience_s = parts.settings.write_patience_s
-        self._on_worked = on_worked
-        self._metrics = parts.metrics
-        self._clock = parts.clock
         loop = asyncio.get_running_loop()
 
         def on_lost(number: int) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed, and the task is over
                 loop.call_soon_threadsafe(self._lost, number)
 
-        self.keeper = keeper(on_lost)
+        self.leases = parts.lease_renewer(on_lost)
         self._held: dict[int, _Held] = {}
         self._waiting: deque[Claim] = deque()
         self._suspects: deque[Claim] = deque()
@@ -79,87 +61,66 @@ class Chunks:
         self._in_work = 0
         self._ended = asyncio.Event()
         self._opening: asyncio.Task[None] | None = None
-        self._resting = False
         self._failure: BaseException | None = None
-        self._drained = False
+        self._closed = asyncio.Event()
 
     def __aiter__(self) -> Chunks:
         return self
 
     async def __anext__(self) -> Claim:
-        while True:
+        while not self._waiting:
             self._open_ahead()
-            if self._waiting:
-                self._in_work += 1
-                return self._waiting.popleft()
             if self._opening:
                 await asyncio.wait([self._opening])
             elif self._failure:
                 raise self._failure
-            elif self._in_work and (self._suspects or not self._drained):
+            elif self._in_work and (self._suspects or not self._closed.is_set()):
                 self._ended.clear()
                 await self._ended.wait()
             elif self._suspects:
-                self._in_work += 1
                 self._alone = self._suspects.popleft()
-                return self._alone
+                self._waiting.append(self._alone)
             else:
                 raise StopAsyncIteration
-
-    # ── opening
+        self._in_work += 1
+        claim = self._waiting.popleft()
+        self._open_ahead()
+        return claim
 
     def _open_ahead(self) -> None:
         if self._opening and self._opening.done():
             self._opening = None
-        if self._drained or self._opening or self._suspects or self._alone or len(self._waiting) >= self._ahead:
+        enough = len(self._waiting) >= 2 * self._parts.settings.detector_slots
+        if self._closed.is_set() or self._opening or self._suspects or self._alone or enough:
             return
         if sum(held.unfinished > 0 for held in self._held.values()) >= UNFINISHED_MAX:
-            self._drained = True
+            self._closed.set()
         else:
             self._opening = asyncio.create_task(self._open())
 
     async def _open(self) -> None:
-        """Open the next chunk. Repeats while the database is away, since claimed chunks would stay unopened."""
-        failing_since: float | None = None
-        while True:
-            try:
-                self._opened(await self._stage.run(self._feed.next))
-            except DatabaseUnavailable as exc:
-                log.warning("no chunk opened: %s", exc)
-                failing_since = self._clock() if failing_since is None else failing_since
-                failing_s = self._clock() - failing_since
-                if failing_s >= self._patience_s or self._drained:
-                    self._drained, self._failure = True, exc
-                    return
-                self._resting = True
-                await asyncio.sleep(min(5.0, max(0.2, failing_s)))
-                self._resting = False
-            except Exception as exc:  # noqa: BLE001  # raised by the iterator
-                self._drained, self._failure = True, exc
-                return
-            else:
-                return
-
-    def _opened(self, chunk: OpenChunk | None) -> None:
+        try:
+            patience_s = self._parts.settings.write_patience_s
+            chunk = await open_next(self._source, self._stage, closed=self._closed, patience_s=patience_s)
+        except Exception as exc:  # noqa: BLE001  # raised by the iterator
+            self._failure, chunk = exc, None
         if chunk is None:
-            self._drained = True
+            self._closed.set()
             return
         self._held[chunk.number] = _Held(chunk.number, left=len(chunk.claims))
-        self.keeper.hold(chunk.number, since=chunk.since)
-        if not self._drained:
+        self.leases.hold(chunk.number, since=chunk.since)
+        if not self._closed.is_set():
             for claim in chunk.claims:
                 (self._suspects if claim.is_suspect else self._waiting).append(claim)
 
     def close(self) -> list[Claim]:
-        """Open no further chunk; return the claims that were not begun."""
-        self._drained = True
+        """Open no further chunk; return the claims that were not begun, whose ends the caller may report."""
+        self._closed.set()
+        self._ended.set()
         not_begun = [*self._waiting, *self._suspects]
         self._waiting.clear()
         self._suspects.clear()
         self._in_work += len(not_begun)
-        self._ended.set()
-        if self._resting:
-            self.abandon()
         return not_begun
 
     def abandon(self) -> None:
@@ -167,75 +128,59 @@ class Chunks:
         if self._opening:
             self._opening.cancel()
 
-    # ── a record
-
     def check(self, claim: Claim) -> None:
         """Raise LeaseLost if the record's chunk is held by someone else by now, or may be."""
         if self._held[claim.chunk].lost:
             raise LeaseLost(f"the lease of chunk {claim.chunk} is lost")
 
-    async def begin_alone(self, claim: Claim) -> None:
-        """Write down that a suspect is the only record in work.
-
-        Raises:
-            LeaseLost: the chunk is held by someone else.
-            DatabaseUnavailable: it is not written down, so the record must not be worked.
-        """
-        await self._stage.run(partial(self._store.mark_alone, claim, self._holder, alone=True))
+    async def mark_alone(self, claim: Claim, *, alone: bool) -> None:
+        """Write down whether a suspect is the only record in work; raises LeaseLost if someone else holds the chunk."""
+        await self._stage.run(partial(self._parts.store.mark_alone, claim, self._parts.holder, alone=alone))
 
     async def end(self, claim: Claim, event: str, error: AnomalyError | None, timings: Timings) -> None:
         """Count how a record ended, and end its chunk after its last one; `unfinished` leaves it claimed for the task's next try."""
-        held = self._held[claim.chunk]
-        held.tally.end(event, error_code=error.code if error else None, timings=timings)
+        held, parts = self._held[claim.chunk], self._parts
         held.unfinished += event == "unfinished"
-        held.left -= 1
-        if claim is self._alone:
-            try:
-                await self._stage.run(partial(self._store.mark_alone, claim, self._holder, alone=False))
-            except AnomalyError as exc:
-                log.warning("record id=%d is still marked as worked alone: %s", claim.record_id, exc)
-            self._alone = None
-        if held.left == 0:
-            await self._worked(held)
-        self._in_work -= 1
-        self._ended.set()
-
-    async def _worked(self, held: _Held) -> None:
-        self._count(held)
-        if held.unfinished:
-            return  # it stays leased until it is parked
-        self.keeper.drop(held.number)
-        del self._held[held.number]
-        if held.lost:
-            return
+        worked = self._count(held, event, error, timings)
         try:
-            await self._stage.run(lambda: self._store.end_chunk(self._run, held.number, self._holder, tally=held.tally.as_json()))
+            if claim is self._alone:
+                await self.mark_alone(claim, alone=False)
+            if worked and not (held.unfinished or held.lost):
+                await self._stage.run(partial(parts.store.end_chunk, parts.run, held.number, parts.holder, tally=held.tally.as_json()))
         except AnomalyError as exc:
-            log.warning("chunk %d not ended; its lease runs out: %s", held.number, exc)
+            log.warning("chunk %d stays open until its lease runs out: %s", held.number, exc)
+        finally:
+            if claim is self._alone:
+                self._alone = None
+            self._in_work -= 1
+            self._ended.set()
 
-    def _count(self, held: _Held) -> None:
+    def _count(self, held: _Held, event: str, error: AnomalyError | None, timings: Timings) -> bool:
+        """Count a record that ended; return whether it was the chunk's last one."""
+        held.tally.end(event, error_code=error.code if error else None, timings=timings)
+        held.left -= 1
+        if held.left:
+            return False
         log.info("chunk worked number=%d %s", held.number, held.tally)
-        log.debug("database pool: in_use=%d open=%d", *self._store.pool_use())
-        self._on_worked(held.tally)
+        log.debug("database pool: in_use=%d open=%d", *self._parts.store.pool_use())
+        if not held.unfinished:  # else it stays leased until it is parked
+            self.leases.drop(held.number)
+            del self._held[held.number]
+        self._parts.on_worked(held.tally)
+        return True
 
     def _lost(self, number: int) -> None:
         """Drop the claims that wait; those in work find out at their next `check`."""
         held = self._held.get(number)
-        if held is None or held.lost or held.left == 0:
+        if held is None or held.lost:
             return
-        self._metrics.lease_lost()
+        self._parts.metrics.lease_lost()
         log.warning("lease of chunk %d lost with %d records in work", number, held.left)
         held.lost = True
         for queue in (self._waiting, self._suspects):
             for claim in [claim for claim in queue if claim.chunk == number]:
                 queue.remove(claim)
-                held.tally.end(LeaseLost.code, error_code=None, timings={})
-                held.left -= 1
-        if held.left == 0:
-            self._count(held)
-            del self._held[number]
-
-    # ── the end of the task
+                self._count(held, LeaseLost.code, None, {})
 
     @property
     def unfinished(self) -> int:

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from anomaly.errors import AnomalyError, DatabaseUnavailable, Retryable
+from anomaly.errors import AnomalyError, Retryable
 from anomaly.models.answers import Answer, AnswerLookup, Ask, FoundAnswer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
     from datetime import datetime
 
     from anomaly.models.answers import EarlierAnswer
@@ -36,7 +36,7 @@ RETRY_S = 0.5
 
 @dataclass(eq=False, slots=True)
 class _Shared:
-    """An image that a record of this task is finding an answer to, while others with the same image wait."""
+    """An image for which a record of this task finds an answer, while others with the same image wait."""
 
     answer: asyncio.Future[Answer | None]
     followers: int = 0
@@ -46,7 +46,7 @@ class Deduplication:
     """Answers to images, each paid for once.
 
     Args:
-        patiently: runs a call on a stage again while the database or the bucket is away.
+        patiently: runs a call on a stage, and again while the database or the bucket is away.
         finding: one thread for statements.
         reading: threads that read from the archive.
         check: raises LeaseLost if a record is held by someone else.
@@ -86,18 +86,21 @@ class Deduplication:
 
     async def answer(self, claim: Claim, image: Image, ask: Callable[[], Awaitable[Answer]], timings: Timings) -> Answer:
         """Return an earlier answer to the image, the one that another record of this task gets, or that of *ask*."""
-        if known := await self._known_answer(claim, image, timings):
-            return known
-        while shared := self._shared.get(image.sha256):
+        archive, answer = self._parts.archive, None
+        if claim.earlier and image.sha256 == claim.image_sha256:
+            answer = await self._read(claim, partial(archive.read_answer, claim.earlier.answer_key), claim.earlier, timings)
+        if answer is None and claim.held_before:
+            answer = await self._find(claim, image, timings)
+        while answer is None and (shared := self._shared.get(image.sha256)):
             shared.followers += 1
             answer = await asyncio.shield(shared.answer)
             self._check(claim)
-            if answer is not None:
-                return replace(answer, reused=True, latency_ms=0.0)
+            answer = answer and replace(answer, reused=True, latency_ms=0.0)
+        if answer is not None:
+            return answer
         shared = self._shared[image.sha256] = _Shared(asyncio.get_running_loop().create_future())
-        answer = None
         try:
-            answer = await self._find_or_acquire_ask(claim, image, ask, timings)
+            answer = await self._find_or_ask(claim, image, ask, timings)
         finally:
             del self._shared[image.sha256]
             if answer is not None or shared.followers:
@@ -105,48 +108,41 @@ class Deduplication:
             shared.answer.set_result(answer)
         return answer
 
-    async def end(self, claim: Claim, *, stays_claimed: bool) -> None:
-        """Forget an ended record. One that stays claimed for the next try lets another task ask about its image meanwhile."""
-        if (image_sha256 := self._owned.pop(claim.record_id, None)) is None or not stays_claimed:
-            return
-        try:
-            drop = partial(self._parts.store.release_ask, self._parts.run, claim, config=self._config, image_sha256=image_sha256)
-            await self._finding.run(drop)
-        except AnomalyError as exc:
-            log.warning("other tasks wait for record id=%d until this try ends: %s", claim.record_id, exc)
-
-    async def _known_answer(self, claim: Claim, image: Image, timings: Timings) -> Answer | None:
-        """Return the answer that was found when the chunk was opened, or that an earlier holder of the record archived."""
-        if claim.earlier and image.sha256 == claim.image_sha256 and (answer := await self._read(claim, claim.earlier, timings)):
-            return answer
-        return await self._find(claim, image, timings) if claim.held_before else None
-
-    async def _find_or_acquire_ask(self, claim: Claim, image: Image, ask: Callable[[], Awaitable[Answer]], timings: Timings) -> Answer:
+    async def _find_or_ask(self, claim: Claim, image: Image, ask: Callable[[], Awaitable[Answer]], timings: Timings) -> Answer:
         newer_than: datetime | None = None
         while True:
             found = await self._look_up(AnswerLookup(claim=claim, image_sha256=image.sha256, newer_than=newer_than))
             self._check(claim)
-            match found:
-                case FoundAnswer():
-                    if answer := await self._read(claim, found.earlier, timings):
-                        return answer
-                    newer_than = found.at  # it is gone from the bucket: only a newer answer will do
-                case Ask.ELSEWHERE:
-                    await self._wait_for_others()
-                    self._check(claim)
-                case _:
-                    self._owned[claim.record_id] = image.sha256
-                    # Whoever had the turn before may have archived an answer and died before it could commit.
-                    if found is Ask.TAKEN_OVER and (answer := await self._find(claim, image, timings)):
-                        return answer
-                    return await ask()
+            if isinstance(found, FoundAnswer):
+                read = partial(self._parts.archive.read_answer, found.earlier.answer_key)
+                if answer := await self._read(claim, read, found.earlier, timings):
+                    return answer
+                newer_than = found.at  # that answer is gone from the bucket
+            elif found is Ask.ELSEWHERE:
+                await self._wait_for_others()
+                self._check(claim)
+            else:
+                self._owned[claim.record_id] = image.sha256
+                # The task that owned the ask before may have archived an answer and died before it could commit.
+                if found is Ask.TAKEN_OVER and (answer := await self._find(claim, image, timings)):
+                    return answer
+                return await ask()
+
+    async def end(self, claim: Claim, *, stays_claimed: bool) -> None:
+        """Forget an ended record. One that stays claimed for the next try lets another task ask about its image meanwhile."""
+        image_sha256 = self._owned.pop(claim.record_id, None)
+        if image_sha256 is None or not stays_claimed:
+            return
+        release_ask = self._parts.store.release_ask
+        try:
+            await self._finding.run(partial(release_ask, self._parts.run, claim, config=self._config, image_sha256=image_sha256))
+        except AnomalyError as exc:
+            log.warning("other tasks wait for record id=%d until this try ends: %s", claim.record_id, exc)
 
     async def _wait_for_others(self) -> None:
         """Wait until the next look at images that other tasks ask about; all that wait look together."""
         if self._next_look is None or self._next_look.done():
-            loop = asyncio.get_running_loop()
-            self._next_look = loop.create_future()
-            loop.call_later(RETRY_S, _set, self._next_look)
+            self._next_look = asyncio.ensure_future(asyncio.sleep(RETRY_S))
         await asyncio.shield(self._next_look)
 
     # ── look-ups, a group at a time
@@ -166,73 +162,46 @@ class Deduplication:
         """
         while True:
             await self._arrived.wait()
-            if len(self._group) < GROUP:
-                await self._filled()
+            while not self._full.is_set():
+                try:
+                    await asyncio.wait_for(self._full.wait(), GROUP_WAIT_S)
+                except TimeoutError:
+                    if self._running_low():
+                        break
             await self._may_start.wait()
-            group, self._group = self._group[:GROUP], self._group[GROUP:]
-            group = [(wanted, found) for wanted, found in group if not found.done()]
+            group = [(wanted, found) for wanted, found in self._group[:GROUP] if not found.done()]
+            del self._group[:GROUP]
             if len(self._group) < GROUP:
                 self._full.clear()
             if not self._group:
                 self._arrived.clear()
-            if group:
-                answers = await self._patiently(self._finding, self._find_group, [wanted for wanted, _ in group])
-                for wanted, found in group:
-                    if not found.done():
-                        found.set_result(answers[wanted.image_sha256])
-
-    async def _filled(self) -> None:
-        while not self._full.is_set():
-            try:
-                async with asyncio.timeout(GROUP_WAIT_S):
-                    await self._full.wait()
-            except TimeoutError:
-                if self._running_low():
-                    return
+            answers = await self._patiently(self._finding, self._find_group, [wanted for wanted, _ in group])
+            for wanted, found in group:
+                if not found.done():
+                    found.set_result(answers[wanted.image_sha256])
 
     def _find_group(self, wanted: list[AnswerLookup]) -> dict[str, FoundAnswer | Ask]:
-        with self._parts.metrics.timed("look_up"):
-            return self._parts.store.find_or_acquire_ask(self._parts.run, self._parts.holder, config=self._config, wanted=wanted)
+        parts = self._parts
+        with parts.metrics.timed("look_up"):
+            return parts.store.find_or_acquire_ask(parts.run, parts.holder, config=self._config, wanted=wanted) if wanted else {}
 
     # ── reading from the archive
 
-    async def _read(self, claim: Claim, earlier: EarlierAnswer, timings: Timings) -> Answer | None:
+    async def _find(self, claim: Claim, image: Image, timings: Timings) -> Answer | None:
+        find_answer = self._parts.archive.find_answer
+        return await self._read(claim, partial(find_answer, self._config, image.sha256, batch=self._parts.answers_of), None, timings)
+
+    async def _read(
+        self, claim: Claim, read_raw: Callable[[], bytes | None], earlier: EarlierAnswer | None, timings: Timings
+    ) -> Answer | None:
         def read() -> Answer | None:
-            return self._parsed(claim, self._parts.archive.read_answer(earlier.answer_key), earlier)
+            if (raw := read_raw()) is None:
+                return None
+            try:
+                return Answer(raw=raw, verdict=self._parts.detector.read(raw), latency_ms=0.0, reused=True, earlier=earlier)
+            except Retryable as exc:
+                log.warning("archived answer of record id=%d cannot be read and is asked for again: %s", claim.record_id, exc)
+                return None
 
         answer: Answer | None = await self._patiently(self._reading, read, timings=timings, operation="look_up")
         return answer
-
-    async def _find(self, claim: Claim, image: Image, timings: Timings) -> Answer | None:
-        def find() -> Answer | None:
-            return self._parsed(claim, self._parts.archive.find_answer(self._config, image.sha256, batch=self._parts.answers_of), None)
-
-        answer: Answer | None = await self._patiently(self._reading, find, timings=timings, operation="look_up")
-        return answer
-
-    def _parsed(self, claim: Claim, raw: bytes | None, earlier: EarlierAnswer | None) -> Answer | None:
-        if raw is None:
-            return None
-        try:
-            return Answer(raw=raw, verdict=self._parts.detector.read(raw), latency_ms=0.0, reused=True, earlier=earlier)
-        except Retryable as exc:
-            log.warning("archived answer of record id=%d cannot be read and is asked for again: %s", claim.record_id, exc)
-            return None
-
-
-def with_earlier_answers(parts: Parts, claims: Sequence[Claim]) -> tuple[Claim, ...]:
-    """Return the claims of a chunk with the earlier answers to those images that are known, looked up by one statement. Blocks."""
-    known = {claim.image_sha256 for claim in claims if claim.image_sha256}
-    if not known:
-        return tuple(claims)
-    try:
-        found = parts.store.find_answers(parts.run, config=parts.detector.config, image_sha256s=sorted(known))
-    except DatabaseUnavailable as exc:  # the chunk is open and is worked: each image is looked up again once it is fetched
-        log.warning("earlier answers of a chunk not looked up: %s", exc)
-        return tuple(claims)
-    return tuple(replace(claim, earlier=found.get(claim.image_sha256 or "")) for claim in claims)
-
-
-def _set(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)

@@ -8,7 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from anomaly import backoff
-from anomaly.errors import ArchiveUnavailable, DatabaseUnavailable, DetectorDown, DetectorOverloaded, LeaseLost, Retryable, Throttled
+from anomaly.errors import DetectorDown, DetectorOverloaded, LeaseLost, Retryable, Throttled
 from anomaly.models.quota import tokens_of
 from anomaly.pipeline.quota import QuotaSharing
 from anomaly.pipeline.throttle import Breaker, Throttle
@@ -32,10 +32,9 @@ class DetectionScheduler:
     Args:
         stage: as many threads as slots.
         sharing: one thread for the statement that shares the detector's quota.
-        paid: tasks whose request is under way or answered; they may end after the task is asked to stop.
+        paid: tasks whose request is in flight or answered; they may end after a stop.
         may_start: cleared while nothing new may be asked.
         check: raises LeaseLost if a record is held by someone else.
-        retry_delay_s: seconds until the task's next try, given the detector's hint.
     """
 
     def __init__(
@@ -47,23 +46,19 @@ class DetectionScheduler:
         paid: set[asyncio.Task[Any] | None],
         may_start: asyncio.Event,
         check: Callable[[Claim], None],
-        retry_delay_s: Callable[[float], float],
     ) -> None:
-        settings = self._settings = parts.settings
-        self._parts = parts
+        self._parts, self._settings = parts, parts.settings
         self._stage = stage
         self._paid = paid
         self._may_start = may_start
         self._check = check
-        self._retry_delay_s = retry_delay_s
-        self._clock = parts.clock
-        self._throttle = Throttle(slots=settings.detector_slots, quota=parts.fleet.quota, clock=parts.clock)
-        self._breaker = Breaker(failures=settings.breaker_failures)
+        self._throttle = Throttle(slots=self._settings.detector_slots, quota=parts.fleet.quota, clock=parts.clock)
+        self._breaker = Breaker(failures=self._settings.breaker_failures)
         self.quota = QuotaSharing(fleet=parts.fleet, throttle=self._throttle, stage=sharing, on_share=self._shared, clock=parts.clock)
         self._waiting: deque[asyncio.Future[Throttled | None]] = deque()
         self._unwritten = 0
         # Requests in flight and answers that are not archived yet: a killed task has to ask for these again.
-        self._unwritten_max = settings.detector_slots + max(settings.detector_slots, settings.archive_workers)
+        self._unwritten_max = self._settings.detector_slots + max(self._settings.detector_slots, self._settings.archive_workers)
         self._answered_began_at = float("-inf")
         """When the latest request began that was answered."""
         self._closed = False
@@ -73,10 +68,6 @@ class DetectionScheduler:
         """Whether the detector may run out of records before a request is answered."""
         return 2 * len(self._waiting) < self._settings.detector_slots
 
-    async def renew_share(self) -> None:
-        """Renew this task's share of the detector's quota until cancelled."""
-        await self.quota.renew(lambda: len(self._waiting))
-
     async def ask(self, claim: Claim, request: Callable[[], Answer], timings: Timings) -> Answer:
         """Return the detector's answer to a record's request; the caller calls `written` once it is archived.
 
@@ -84,42 +75,47 @@ class DetectionScheduler:
             Throttled: the detector asks for a longer pause than a task waits.
             DetectorDown: the detector failed again and again, for whatever record.
             Retryable: this record failed after all its retries.
-            AnomalyError: whatever else *request* raises.
         """
         failures, failing_since, throttled_since = 0, 0.0, None
         while True:
-            began = await self._slot(claim, first=throttled_since is not None)
+            await self._slot(claim, first=throttled_since is not None)
+            began = self._parts.clock()
             try:
                 answer = await self._stage.run(request, timings=timings)
             except Throttled as exc:
-                self._not_answered(began, exc)
+                self._free_slot(began, exc)
                 log.info("detector asks to hold back for %.1f s", exc.retry_after_s)
-                throttled_since = self._clock() if throttled_since is None else throttled_since
-                out_of_patience = self._clock() - throttled_since >= self._settings.throttle_patience_s
-                if out_of_patience:
-                    self._give_back_waiting(exc.retry_after_s)
+                throttled_since = self._parts.clock() if throttled_since is None else throttled_since
                 self._pause(exc.retry_after_s)
-                if out_of_patience:
+                if self._parts.clock() - throttled_since >= self._settings.throttle_patience_s:
+                    self._give_back_waiting(exc.retry_after_s)
                     raise
-            except (ArchiveUnavailable, DatabaseUnavailable):
-                self._throttle.failed(began=began, overloaded=False)
-                raise
             except Retryable as exc:
-                self._not_answered(began, exc)
-                failing_since = failing_since if failures else self._clock()
+                self._free_slot(began, exc)
+                failing_since = failing_since if failures else self._parts.clock()
                 failures += 1
                 self._judge(claim, exc, failures, failing_since)
                 wait_s = backoff.delay_s(failures, base_s=self._settings.detector_backoff_s, cap_s=60.0, rng=self._parts.rng)
                 self._parts.metrics.retried("detector")
                 log.info("detector is asked again id=%d in_s=%.1f: %s", claim.record_id, wait_s, exc)
                 await asyncio.sleep(wait_s)
-            except BaseException:
-                self._throttle.failed(began=began, overloaded=False)
-                self.dispatch()
+            except BaseException as exc:
+                self._free_slot(began, exc)
                 raise
             else:
-                self._answered(began, answer)
+                self._unwritten += 1
+                self._throttle.answered(began=began, tokens=tokens_of(answer.verdict.usage))
+                self._breaker.succeeded()
+                self._answered_began_at = max(self._answered_began_at, began)
+                if answer.pause_s:
+                    self._pause(answer.pause_s)
+                self.dispatch()
                 return answer
+
+    def written(self) -> None:
+        """An answer is archived, or is not going to be."""
+        self._unwritten -= 1
+        self.dispatch()
 
     def _judge(self, claim: Claim, error: Retryable, failures: int, failing_since: float) -> None:
         """Raise if a failed record is not asked about again: its own error, or DetectorDown.
@@ -131,84 +127,55 @@ class DetectionScheduler:
             self._parts.blamed.add(claim.record_id)
         given_up = failures > self._settings.detector_retries
         if claim.record_id not in self._parts.blamed and (self._breaker.failed() or (given_up and self._parts.holder.last_try)):
-            delay_s = self._retry_delay_s(self._throttle.wait_s())
+            delay_s = self._parts.retry_delay_s(hint_s=self._throttle.wait_s())
             raise DetectorDown(f"the detector failed again and again: {error}", delay_s=delay_s)
         if given_up:
             raise error
 
     # ── slots
 
-    async def _slot(self, claim: Claim, *, first: bool) -> float:
-        """Wait for a free slot; return when the request begins."""
+    async def _slot(self, claim: Claim, *, first: bool) -> None:
+        """Wait for a free slot, in the order of the calls; *first* goes before all that wait."""
         if self._throttle.wait_s() > MAX_JITTER * self._settings.detector_hold_s:
-            raise _too_long(self._throttle.wait_s())
-        if self._closed:
-            raise asyncio.CancelledError
+            raise _pause_too_long(self._throttle.wait_s())
         turn: asyncio.Future[Throttled | None] = asyncio.get_running_loop().create_future()
         (self._waiting.appendleft if first else self._waiting.append)(turn)
         self.dispatch()
         try:
-            error = await turn
-        except asyncio.CancelledError:
-            if not turn.cancelled() and turn.result() is None:
-                self._return_slot()
-            raise
-        if error:
-            raise error
-        try:
+            if error := await turn:
+                raise error
             self._check(claim)
-        except LeaseLost:
-            self._return_slot()
+        except (asyncio.CancelledError, LeaseLost):
+            if not turn.cancelled() and turn.result() is None:
+                self._throttle.give_back()
+                self.dispatch()
             raise
         self._paid.add(asyncio.current_task())
-        return self._clock()
 
     def dispatch(self) -> None:
-        """Let the records that wait longest ask, as far as slots, quota and what is under way allow."""
-        while (
-            self._waiting
-            and self._may_start.is_set()
-            and self._throttle.in_flight + self._unwritten < self._unwritten_max
-            and self._throttle.try_acquire()
-        ):
-            turn = self._waiting.popleft()
-            if turn.done():
-                self._throttle.give_back()
+        """Let the records that wait longest ask, as far as slots, quota and unwritten answers allow."""
+        throttle = self._throttle
+        while self._waiting and self._may_start.is_set() and throttle.in_flight + self._unwritten < self._unwritten_max:
+            if self._waiting[0].done():
+                self._waiting.popleft()
+            elif throttle.try_acquire():
+                self._waiting.popleft().set_result(None)
             else:
-                turn.set_result(None)
+                return
 
-    def _return_slot(self) -> None:
-        self._throttle.give_back()
-        self.dispatch()
-
-    def written(self) -> None:
-        """An answer is archived, or is not going to be."""
-        self._unwritten -= 1
+    def _free_slot(self, began: float, error: BaseException) -> None:
+        if isinstance(error, Throttled | DetectorOverloaded):
+            self._parts.metrics.throttled(error)
+        self._throttle.failed(began=began, overloaded=isinstance(error, Throttled | DetectorOverloaded))
+        self._paid.discard(asyncio.current_task())
+        if self._closed and isinstance(error, Retryable):
+            raise asyncio.CancelledError  # it would be asked again
         self.dispatch()
 
     def close(self) -> None:
         """Start no further request."""
         self._closed = True
         self._waiting.clear()
-
-    def _answered(self, began: float, answer: Answer) -> None:
-        self._unwritten += 1
-        self._throttle.answered(began=began, tokens=tokens_of(answer.verdict.usage))
-        self._breaker.succeeded()
-        self._answered_began_at = max(self._answered_began_at, began)
-        if answer.pause_s:
-            self._pause(answer.pause_s)
-        self.dispatch()
-
-    def _not_answered(self, began: float, error: Retryable) -> None:
-        overloaded = isinstance(error, Throttled | DetectorOverloaded)
-        if isinstance(error, Throttled | DetectorOverloaded):
-            self._parts.metrics.throttled(error)
-        self._throttle.failed(began=began, overloaded=overloaded)
-        self._paid.discard(asyncio.current_task())
-        if self._closed:
-            raise asyncio.CancelledError
-        self.dispatch()
 
     # ── pauses
 
@@ -226,15 +193,18 @@ class DetectionScheduler:
         asyncio.get_running_loop().call_later(wait_s, self.dispatch)
 
     def _give_back_waiting(self, pause_s: float) -> None:
-        waiting = [turn for turn in self._waiting if not turn.done()]
-        self._waiting.clear()
-        for turn in waiting:
-            turn.set_result(_too_long(pause_s))
+        while self._waiting:
+            if not (turn := self._waiting.popleft()).done():
+                turn.set_result(_pause_too_long(pause_s))
 
     def _shared(self, hold_s: float) -> None:
         if hold_s > max(0.1, self._throttle.wait_s()):
             self._hold(hold_s)
         self.dispatch()
+
+    async def renew_share(self) -> None:
+        """Renew this task's share of the detector's quota until cancelled."""
+        await self.quota.renew(lambda: len(self._waiting))
 
     def report(self) -> None:
         """Send the gauges: requests that may be in flight, that are, and seconds for which none may start."""
@@ -242,5 +212,5 @@ class DetectionScheduler:
         self._parts.metrics.throttle(limit=self._throttle.limit, in_flight=in_flight, held_s=self._throttle.wait_s())
 
 
-def _too_long(pause_s: float) -> Throttled:
+def _pause_too_long(pause_s: float) -> Throttled:
     return Throttled("the detector asks for a longer pause than a task waits", retry_after_s=pause_s)

@@ -4,50 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from functools import partial
 from typing import TYPE_CHECKING
 
-from anomaly import backoff
 from anomaly.errors import AnomalyError, ChunkIncomplete, DetectorDown, Interrupted
-from anomaly.pipeline.deduplication import with_earlier_answers
-from anomaly.pipeline.feed import Feed
 from anomaly.pipeline.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from anomaly.metrics import Tally
-    from anomaly.models.runs import Chunk
-    from anomaly.pipeline.lease import Keeper
     from anomaly.pipeline.parts import Parts
 
 log = logging.getLogger(__name__)
 
 
 class Pipeline:
-    """One task's work, from its first chunk until nothing is due. Used once, by one thread.
+    """One task's work, from its first chunk until nothing is due. Used once, by one thread."""
 
-    Args:
-        first: the chunk that the task was mapped over.
-        keeper: makes the keeper of the leases, given a function to call with each lost chunk.
-        on_worked: called with the tally of each chunk whose records have all ended.
-    """
-
-    def __init__(
-        self, parts: Parts, first: Chunk, *, keeper: Callable[[Callable[[int], None]], Keeper], on_worked: Callable[[Tally], None]
-    ) -> None:
+    def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._feed = Feed(
-            run=parts.run,
-            holder=parts.holder,
-            first=first,
-            store=parts.store,
-            lease_s=parts.settings.lease_s,
-            learn=partial(with_earlier_answers, parts),
-            metrics=parts.metrics,
-        )
-        self._keeper = keeper
-        self._on_worked = on_worked
         self._loop: asyncio.AbstractEventLoop | None = None
         self._worker: Worker | None = None
         self._interrupted = False
@@ -85,32 +57,26 @@ class Pipeline:
 
     def _stop_if_interrupted(self) -> None:
         if self._interrupted and self._worker:
-            self._worker.stop(Interrupted("the task was asked to stop", delay_s=self._retry_delay_s(0.0)))
+            self._worker.stop(Interrupted("the task was asked to stop", delay_s=self._parts.retry_delay_s()))
 
     async def _work(self) -> None:
-        worker = self._worker = Worker(
-            self._parts, self._feed, keeper=self._keeper, on_worked=self._on_worked, retry_delay_s=self._retry_delay_s
-        )
+        worker = self._worker = Worker(self._parts)
         self._loop = asyncio.get_running_loop()
         self._stop_if_interrupted()
-        worker.chunks.keeper.start()
+        worker.chunks.leases.start()
         try:
             await worker.run()
         finally:
-            worker.chunks.keeper.close()
-            worker.stages.close()
+            worker.chunks.leases.close()
+            for stage in worker.stages:
+                stage.close()
         self._failure = worker.stopped_by
-
-    def _retry_delay_s(self, hint_s: float) -> float:
-        """Seconds until the task's next try, at least *hint_s*."""
-        settings, tries = self._parts.settings, self._parts.holder.try_number
-        return backoff.delay_s(tries, base_s=settings.task_backoff_s, cap_s=settings.task_backoff_cap_s, rng=self._parts.rng, hint_s=hint_s)
 
     def _conclude(self) -> None:
         """Keep what is left for the next try, or free it, and raise the reason."""
         error, store, holder = self._failure, self._parts.store, self._parts.holder
         if error is None and self._worker and (left := self._worker.chunks.unfinished):
-            delay_s = self._retry_delay_s(0.0)
+            delay_s = self._parts.retry_delay_s()
             error = ChunkIncomplete(f"{left} records failed for now and are left for the next try", delay_s=delay_s)
         if error is None:
             return

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class Keeper:
+class LeaseRenewer:
     """Renews all chunks that it holds at a third of their lease, on a thread of its own.
 
     It judges by the monotonic clock: without a renewal within the lease everything counts as lost, whatever the

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from anomaly.backoff import delay_s
 from anomaly.metrics import SILENT
 
 if TYPE_CHECKING:
@@ -14,11 +15,12 @@ if TYPE_CHECKING:
     from random import Random
 
     from anomaly.errors import AnomalyError
-    from anomaly.metrics import Metrics
+    from anomaly.metrics import Metrics, Tally
     from anomaly.models.answers import Answer, AnswerLookup, ArchiveKeys, Ask, EarlierAnswer, FoundAnswer, Verdict
     from anomaly.models.quota import Demand, Quota, Share
     from anomaly.models.records import Claim, Image
-    from anomaly.models.runs import BatchId, Holder, Origin, Run
+    from anomaly.models.runs import BatchId, Chunk, Holder, Origin, Run
+    from anomaly.pipeline.lease import LeaseRenewer
     from anomaly.settings import Settings
 
 
@@ -113,6 +115,8 @@ class Parts:
 
     run: Run
     holder: Holder
+    first: Chunk
+    """The chunk that the task was mapped over."""
     images: ImageSource
     detector: Detector
     archive: Archive
@@ -120,10 +124,19 @@ class Parts:
     fleet: Fleet
     settings: Settings
     rng: Random
+    lease_renewer: Callable[[Callable[[int], None]], LeaseRenewer]
+    """Makes what renews the leases, given a function to call with each lost chunk."""
+    on_worked: Callable[[Tally], None]
+    """Called with the tally of each chunk whose records have all ended."""
     metrics: Metrics = SILENT
     blamed: set[int] = field(default_factory=set)
     """Ids of records that failed while the detector answered for others. Grows, and is kept for the task's next try."""
     clock: Callable[[], float] = time.monotonic
+
+    def retry_delay_s(self, *, hint_s: float = 0.0) -> float:
+        """Return the seconds until the task's next try, at least *hint_s*."""
+        base_s, cap_s = self.settings.task_backoff_s, self.settings.task_backoff_cap_s
+        return delay_s(self.holder.try_number, base_s=base_s, cap_s=cap_s, rng=self.rng, hint_s=hint_s)
 
     @property
     def answers_of(self) -> str | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from anomaly.errors import FailureRateExceeded, Misconfigured, RunStopped
 from anomaly.metrics import SILENT
 from anomaly.models.runs import Chunk
-from anomaly.pipeline.feed import origins_of
+from anomaly.pipeline.chunk_source import origins_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

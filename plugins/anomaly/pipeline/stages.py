@@ -6,8 +6,9 @@ import asyncio
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,67 +18,20 @@ Timings = dict[str, float]
 """Milliseconds by operation."""
 
 
-class _Call(NamedTuple):
-    stage: Stage
-    function: Callable[..., Any]
-    arguments: tuple[Any, ...]
-    future: asyncio.Future[tuple[Any, BaseException | None]]
-    timings: Timings | None
-    operation: str
-
-
-class Stages:
-    """The stages of one event loop.
+class Stage:
+    """A bounded number of threads, which take calls in the order in which they were made. For one event loop's thread.
 
     Results that arrive together wake the loop once. `run_in_executor` wakes it for each call, which takes more than twice the
     processor time of a record.
     """
 
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._done: deque[tuple[_Call, Any, BaseException | None, float]] = deque()
-        self._will_wake = False
-        self._stages: list[Stage] = []
-
-    def add(self, name: str, *, workers: int) -> Stage:
-        """Return a new stage with at most *workers* threads, which start as they are needed."""
-        stage = Stage(name, workers=workers, deliver=self._deliver)
-        self._stages.append(stage)
-        return stage
-
-    def close(self) -> None:
-        """Let each thread end after its current call. Threads are daemons and are not waited for."""
-        for stage in self._stages:
-            stage.close()
-
-    def _deliver(self, call: _Call, result: Any, error: BaseException | None, took_ms: float) -> None:
-        self._done.append((call, result, error, took_ms))
-        if not self._will_wake:
-            self._will_wake = True
-            try:
-                self._loop.call_soon_threadsafe(self._resolve)
-            except RuntimeError:  # the loop is closed, and nobody waits any more
-                return
-
-    def _resolve(self) -> None:
-        self._will_wake = False  # first, so that a result that arrives meanwhile is resolved below or wakes the loop again
-        while self._done:
-            call, result, error, took_ms = self._done.popleft()
-            call.stage.busy -= 1
-            if call.timings is not None:
-                call.timings[call.operation] = round(call.timings.get(call.operation, 0.0) + took_ms, 3)
-            if not call.future.done():
-                call.future.set_result((result, error))
-
-
-class Stage:
-    """A bounded number of threads. Calls wait in the order in which they were made. For the event loop's thread."""
-
-    def __init__(self, name: str, *, workers: int, deliver: Callable[[_Call, Any, BaseException | None, float], None]) -> None:
+    def __init__(self, name: str, *, workers: int) -> None:
         self._name = name
         self._workers = workers
-        self._deliver = deliver
-        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self._loop = asyncio.get_running_loop()
+        self._calls: SimpleQueue[tuple[Callable[..., Any], tuple[Any, ...], asyncio.Future[Any]] | None] = SimpleQueue()
+        self._done: deque[tuple[asyncio.Future[Any], Any, BaseException | None, float]] = deque()
+        self._will_wake = False
         self._threads = 0
         self.busy = 0
         """Calls that wait or run."""
@@ -88,13 +42,15 @@ class Stage:
         The call's milliseconds are added to *timings* under *operation*, by default the name of the stage. Cancelling the caller
         does not stop a call that has begun; its result is dropped.
         """
-        future: asyncio.Future[tuple[T, BaseException | None]] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[tuple[T, BaseException | None, float]] = self._loop.create_future()
         self.busy += 1
         if self._threads < min(self.busy, self._workers):
             self._threads += 1
             threading.Thread(target=self._work, name=f"{self._name}-{self._threads}", daemon=True).start()
-        self._calls.put(_Call(self, function, arguments, future, timings, operation or self._name))
-        result, error = await future
+        self._calls.put((function, arguments, future))
+        result, error, took_ms = await future
+        if timings is not None:
+            timings[operation or self._name] = round(timings.get(operation or self._name, 0.0) + took_ms, 3)
         if error is not None:
             try:
                 raise error
@@ -103,16 +59,30 @@ class Stage:
         return result
 
     def close(self) -> None:
+        """Let each thread end after its current call. Threads are daemons and are not waited for."""
         for _ in range(self._threads):
             self._calls.put(None)
 
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
+            function, arguments, future = call
             result, error, began = None, None, time.monotonic()
-            if not call.future.cancelled():
+            if not future.cancelled():
                 try:
-                    result = call.function(*call.arguments)
+                    result = function(*arguments)
                 except BaseException as exc:  # noqa: BLE001  # the caller on the loop decides what follows
                     error = exc
-            self._deliver(call, result, error, (time.monotonic() - began) * 1000)
-            del call, result, error  # a thread that waits keeps no image
+            self._done.append((future, result, error, (time.monotonic() - began) * 1000))
+            del call, function, arguments, future, result, error  # a thread that waits keeps no image
+            if not self._will_wake:
+                self._will_wake = True
+                with suppress(RuntimeError):  # the loop is closed, and nobody waits any more
+                    self._loop.call_soon_threadsafe(self._resolve)
+
+    def _resolve(self) -> None:
+        self._will_wake = False  # first, so that a result that arrives meanwhile is resolved below or wakes the loop again
+        while self._done:
+            future, *outcome = self._done.popleft()
+            self.busy -= 1
+            if not future.done():
+                future.set_result(outcome)

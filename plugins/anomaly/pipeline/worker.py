@@ -27,18 +27,15 @@ from anomaly.models.answers import ArchiveKeys
 from anomaly.pipeline.chunks import Chunks
 from anomaly.pipeline.deduplication import Deduplication
 from anomaly.pipeline.detection import DetectionScheduler
-from anomaly.pipeline.stages import Stages
+from anomaly.pipeline.stages import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from anomaly.metrics import Tally
     from anomaly.models.answers import Answer
     from anomaly.models.records import Claim, Image
-    from anomaly.pipeline.feed import Feed
-    from anomaly.pipeline.lease import Keeper
     from anomaly.pipeline.parts import Parts
-    from anomaly.pipeline.stages import Stage, Timings
+    from anomaly.pipeline.stages import Timings
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -57,25 +54,10 @@ class Outcome(NamedTuple):
 
 
 class Worker:
-    """Works chunks until nothing is due or `stop` is called. Made and used on one event loop.
+    """Works chunks until nothing is due or `stop` is called. Made and used on one event loop."""
 
-    Args:
-        keeper: makes the keeper of the leases, given a function to call with each lost chunk.
-        on_worked: called with the tally of each chunk whose records have all ended.
-        retry_delay_s: seconds until the task's next try, given the least that a server asks for.
-    """
-
-    def __init__(
-        self,
-        parts: Parts,
-        feed: Feed,
-        *,
-        keeper: Callable[[Callable[[int], None]], Keeper],
-        on_worked: Callable[[Tally], None],
-        retry_delay_s: Callable[[float], float],
-    ) -> None:
+    def __init__(self, parts: Parts) -> None:
         settings, self._parts = parts.settings, parts
-        self._retry_delay_s = retry_delay_s
         self.stopped_by: BaseException | None = None
         self._records: set[asyncio.Task[None]] = set()
         self._paid: set[asyncio.Task[Any] | None] = set()
@@ -83,24 +65,26 @@ class Worker:
         self._may_start = asyncio.Event()
         self._may_start.set()
         self._in_memory = asyncio.Semaphore(2 * settings.detector_slots + settings.fetch_workers + settings.archive_workers)
-        self.stages = Stages()
-        self._fetching = self.stages.add("fetch", workers=settings.fetch_workers)
-        self._archiving = self.stages.add("archive", workers=settings.archive_workers)
-        self._committing = self.stages.add("commit", workers=settings.commit_workers)
-        self.chunks = Chunks(parts, feed, stage=self.stages.add("claim", workers=1), keeper=keeper, on_worked=on_worked)
+        self._commit = partial(parts.store.commit, config=parts.detector.config, run=parts.run, holder=parts.holder)
+        self._fetching = Stage("fetch", workers=settings.fetch_workers)
+        self._archiving = Stage("archive", workers=settings.archive_workers)
+        self._committing = Stage("commit", workers=settings.commit_workers)
+        claiming, finding, sharing = (Stage(name, workers=1) for name in ("claim", "look_up", "share"))
+        detecting = Stage("detect", workers=settings.detector_slots)
+        self.stages = (self._fetching, self._archiving, self._committing, claiming, finding, sharing, detecting)
+        self.chunks = Chunks(parts, stage=claiming)
         self.detection = DetectionScheduler(
             parts,
-            stage=self.stages.add("detect", workers=settings.detector_slots),
-            sharing=self.stages.add("share", workers=1),
+            stage=detecting,
+            sharing=sharing,
             paid=self._paid,
             may_start=self._may_start,
             check=self.chunks.check,
-            retry_delay_s=retry_delay_s,
         )
         self._deduplication = Deduplication(
             parts,
             patiently=self._patiently,
-            finding=self.stages.add("look_up", workers=1),
+            finding=finding,
             reading=self._archiving,
             check=self.chunks.check,
             running_low=lambda: self.detection.running_low,
@@ -186,7 +170,7 @@ class Worker:
         parts = self._parts
         async with asyncio.TaskGroup() as steps:
             if claim.is_suspect:
-                await self.chunks.begin_alone(claim)
+                await self.chunks.mark_alone(claim, alone=True)
             image = await self._fetching.run(parts.images.fetch, claim.image_url, timings=timings)
             self.chunks.check(claim)
             image_key = steps.create_task(self._patiently(self._archiving, parts.archive.put_image, image, timings=timings))
@@ -194,7 +178,8 @@ class Worker:
             answer_key, heatmap_key = await self._archive_answer(claim, image, answer, timings)
             self.chunks.check(claim)
             archived = ArchiveKeys(image_key=await image_key, answer_key=answer_key, heatmap_key=heatmap_key)
-            await self._patiently(self._committing, self._commit, claim, image, answer, archived, timings, timings=timings)
+            commit = partial(self._commit, claim, answer, archived, image_sha256=image.sha256, timings=timings)
+            await self._patiently(self._committing, commit, timings=timings)
         return Outcome("reused" if answer.reused else "committed")
 
     async def _ask(self, claim: Claim, image: Image, timings: Timings) -> Answer:
@@ -227,12 +212,6 @@ class Worker:
         finally:
             if not answer.reused:
                 self.detection.written()
-
-    def _commit(self, claim: Claim, image: Image, answer: Answer, archived: ArchiveKeys, timings: Timings) -> None:
-        parts, config = self._parts, self._parts.detector.config
-        parts.store.commit(
-            claim, answer, archived, config=config, image_sha256=image.sha256, run=parts.run, holder=parts.holder, timings=timings
-        )
 
     async def _failed(self, claim: Claim, error: BaseException, timings: Timings) -> Outcome:
         """Write down how a record without a verdict ends, or raise an error that concerns the whole run."""
@@ -286,7 +265,7 @@ class Worker:
                         log.warning("waiting for the archive or the database: %s", exc)
                     failing_s = parts.clock() - failing_since
                     if failing_s >= parts.settings.write_patience_s:
-                        raise DetectorDown(f"gave up after {failing_s:.0f} s: {exc}", delay_s=self._retry_delay_s(0.0)) from exc
+                        raise DetectorDown(f"gave up after {failing_s:.0f} s: {exc}", delay_s=parts.retry_delay_s()) from exc
                     parts.metrics.retried("archive" if isinstance(exc, ArchiveUnavailable) else "database")
                 await asyncio.sleep(parts.rng.uniform(1.0, 1.1) * min(5.0, max(0.2, failing_s)))
         finally:

@@ -15,7 +15,7 @@ from anomaly.errors import Misconfigured
 from anomaly.models.runs import Chunk
 from anomaly.pipeline import runs
 from anomaly.pipeline.drain import Pipeline
-from anomaly.pipeline.lease import Keeper
+from anomaly.pipeline.lease import LeaseRenewer
 from anomaly.pipeline.parts import Parts
 from anomaly.tasks.context import begin_task, holder_of, run_of
 from anomaly.tasks.cores import on_one_core
@@ -79,6 +79,7 @@ def process(description: dict[str, Any]) -> None:
         parts = Parts(
             run=run,
             holder=holder,
+            first=chunk,
             images=source,
             detector=detector,
             archive=connections.bucket(settings, metrics),
@@ -86,11 +87,12 @@ def process(description: dict[str, Any]) -> None:
             fleet=_quota_store(run, holder, database, conn_id, detector.quota),
             settings=settings,
             rng=Random(f"{run.batch_id}/{holder.map_index}/{holder.try_number}"),  # noqa: S311  # for jitter that differs between tasks
+            lease_renewer=functools.partial(_lease_renewer, run, holder, store, settings),
+            on_worked=metrics.worked,
             metrics=metrics,
             blamed=blamed,
         )
-        keeper = functools.partial(_keeper, run, holder, store, settings)
-        pipeline = Pipeline(parts, chunk, keeper=keeper, on_worked=metrics.worked)
+        pipeline = Pipeline(parts)
         termination.subscribe(pipeline.interrupt)
         try:
             pipeline.drain()
@@ -143,8 +145,8 @@ def _quota_store(run: Run, holder: Holder, database: Database, conn_id: str, quo
     return DetectorQuotaStore(database, detector=conn_id, holder=f"{run.batch_id}/{holder.map_index}/{holder.try_number}", quota=quota)
 
 
-def _keeper(run: Run, holder: Holder, store: RecordStore, settings: Settings, on_lost: Callable[[int], None]) -> Keeper:
-    return Keeper(
+def _lease_renewer(run: Run, holder: Holder, store: RecordStore, settings: Settings, on_lost: Callable[[int], None]) -> LeaseRenewer:
+    return LeaseRenewer(
         lease_s=settings.lease_s,
         renew=lambda numbers: store.renew_chunks(run.batch_id, numbers, holder, lease_s=settings.lease_s),
         shut_overdue_calls=store.shut_overdue_calls,

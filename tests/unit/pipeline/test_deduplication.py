@@ -15,7 +15,7 @@ from anomaly import errors
 from anomaly.models.answers import Answer, Ask, EarlierAnswer, FoundAnswer, Verdict
 from anomaly.models.runs import Holder
 from anomaly.pipeline.deduplication import GROUP, RETRY_S, Deduplication
-from anomaly.pipeline.stages import Stages
+from anomaly.pipeline.stages import Stage
 from tests.parts import fake_clock
 from tests.parts.fakes import ANSWERED_AT, BOUND_S, RUN, SETTINGS, Bench, FakeArchive, FakeDetector, FakeImages, FakeStore, claims
 
@@ -186,8 +186,7 @@ class Rig:
         self.store = FakeStore([])
         self.archive = FakeArchive(answers={EARLIER.answer_key: b"{}"})
         self.store.find_or_acquire_ask = self._find  # type: ignore[method-assign]
-        self.stages = Stages()
-        self.finding, self.reading = self.stages.add("find", workers=1), self.stages.add("read", workers=1)
+        self.finding, self.reading = Stage("find", workers=1), Stage("read", workers=1)
         self.answers: dict[int, asyncio.Future[Answer]] = {}
         may_start = asyncio.Event()
         may_start.set()
@@ -244,7 +243,8 @@ class Rig:
     def close(self) -> None:
         for task in self.tasks:
             task.cancel()
-        self.stages.close()
+        self.finding.close()
+        self.reading.close()
 
 
 def on_a_rig(test: Callable[[Rig], Coroutine[None, None, None]], ask: Ask_ = lambda _: Ask.ELSEWHERE) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from anomaly.errors import DatabaseUnavailable
-from anomaly.pipeline.lease import Keeper
+from anomaly.pipeline.lease import LeaseRenewer
 
 
 @dataclass
@@ -17,8 +17,8 @@ class Scene:
     during_renewal: float = 0.0
     asked_for: list[set[int]] = field(default_factory=list)
 
-    def keeper(self) -> Keeper:
-        return Keeper(lease_s=60, renew=self.renew, shut_overdue_calls=lambda: 0, on_lost=self.lost.append, clock=lambda: self.now)
+    def keeper(self) -> LeaseRenewer:
+        return LeaseRenewer(lease_s=60, renew=self.renew, shut_overdue_calls=lambda: 0, on_lost=self.lost.append, clock=lambda: self.now)
 
     def renew(self, held: set[int]) -> set[int]:
         self.asked_for.append(held)
@@ -80,7 +80,7 @@ def test_a_chunk_opened_while_a_renewal_is_under_way_is_not_lost_by_it() -> None
         keeper.hold(2, since=0.0)
         return {1}
 
-    keeper = Keeper(lease_s=60, renew=renew_while_another_opens, shut_overdue_calls=lambda: 0, on_lost=lost.append, clock=lambda: 0.0)
+    keeper = LeaseRenewer(lease_s=60, renew=renew_while_another_opens, shut_overdue_calls=lambda: 0, on_lost=lost.append, clock=lambda: 0.0)
     keeper.hold(1, since=0.0)
     keeper.renew_once()
     assert lost == []

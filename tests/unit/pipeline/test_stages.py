@@ -4,11 +4,12 @@ import asyncio
 import gc
 import threading
 import weakref
-from typing import TYPE_CHECKING
+from collections import deque
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anomaly.pipeline.stages import Stages
+from anomaly.pipeline.stages import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -16,21 +17,20 @@ if TYPE_CHECKING:
 BOUND_S = 10
 
 
-def on_a_loop(main: Callable[[Stages], Coroutine[None, None, None]]) -> None:
+def on_a_loop(main: Callable[[Stage], Coroutine[None, None, None]], *, workers: int = 1) -> None:
     async def run() -> None:
-        stages = Stages()
+        stage = Stage("far", workers=workers)
         try:
             async with asyncio.timeout(BOUND_S):
-                await main(stages)
+                await main(stage)
         finally:
-            stages.close()
+            stage.close()
 
     asyncio.run(run())
 
 
 def test_a_call_runs_on_its_stages_thread_and_its_result_is_awaited() -> None:
-    async def main(stages: Stages) -> None:
-        stage = stages.add("far", workers=1)
+    async def main(stage: Stage) -> None:
         assert await stage.run(lambda n: (n, threading.current_thread().name), 3) == (3, "far-1")
 
     on_a_loop(main)
@@ -43,9 +43,9 @@ def test_an_error_of_whatever_kind_reaches_the_one_who_waits(error: BaseExceptio
     def fail() -> None:
         raise error
 
-    async def main(stages: Stages) -> None:
+    async def main(stage: Stage) -> None:
         try:
-            await stages.add("far", workers=1).run(fail)
+            await stage.run(fail)
         except (ValueError, KeyboardInterrupt, RuntimeError) as exc:
             seen.append(exc.__cause__ or exc)
 
@@ -66,12 +66,11 @@ def test_a_stage_makes_as_many_calls_at_once_as_it_has_workers_and_no_more() -> 
         with lock:
             at_once -= 1
 
-    async def main(stages: Stages) -> None:
-        stage = stages.add("far", workers=3)
+    async def main(stage: Stage) -> None:
         await asyncio.gather(*(stage.run(work) for _ in range(12)))
         assert stage.busy == 0
 
-    on_a_loop(main)
+    on_a_loop(main, workers=3)
     assert most == 3
 
 
@@ -79,7 +78,7 @@ def test_results_that_are_there_together_wake_the_loop_once(monkeypatch: pytest.
     wakes: list[object] = []
     meet = threading.Barrier(8)
 
-    async def main(stages: Stages) -> None:
+    async def main(stage: Stage) -> None:
         loop = asyncio.get_running_loop()
         call_soon_threadsafe = loop.call_soon_threadsafe
         all_done = threading.Semaphore(0)
@@ -91,25 +90,23 @@ def test_results_that_are_there_together_wake_the_loop_once(monkeypatch: pytest.
             ).start()
 
         monkeypatch.setattr(loop, "call_soon_threadsafe", held_back)
-        deliver = stages._deliver  # noqa: SLF001  # a result is delivered where nobody outside can see it
 
-        def delivered(*result: object) -> None:
-            deliver(*result)  # type: ignore[arg-type]
-            all_done.release()
+        class Counting(deque[Any]):
+            def append(self, result: object) -> None:
+                super().append(result)
+                all_done.release()
 
-        monkeypatch.setattr(stages, "_deliver", delivered)
-        stage = stages.add("far", workers=8)
+        monkeypatch.setattr(stage, "_done", Counting())
         await asyncio.gather(*(stage.run(meet.wait, BOUND_S) for _ in range(8)))
 
-    on_a_loop(main)
+    on_a_loop(main, workers=8)
     assert len(wakes) == 1
 
 
 def test_the_milliseconds_of_calls_are_added_up_by_operation() -> None:
     timings: dict[str, float] = {"far": 1000.0}
 
-    async def main(stages: Stages) -> None:
-        stage = stages.add("far", workers=1)
+    async def main(stage: Stage) -> None:
         await stage.run(lambda: None, timings=timings)
         await stage.run(lambda: None, timings=timings, operation="near")
 
@@ -122,8 +119,7 @@ def test_a_call_that_was_cancelled_before_it_began_is_not_made_and_the_stage_goe
     made: list[str] = []
     may = threading.Event()
 
-    async def main(stages: Stages) -> None:
-        stage = stages.add("far", workers=1)
+    async def main(stage: Stage) -> None:
         first = asyncio.create_task(stage.run(may.wait, BOUND_S))
         second = asyncio.create_task(stage.run(made.append, "second"))
         await asyncio.sleep(0)
@@ -143,8 +139,7 @@ class Image:
 
 
 def test_a_thread_that_waits_keeps_neither_what_it_was_given_nor_what_it_gave() -> None:
-    async def main(stages: Stages) -> None:
-        stage = stages.add("far", workers=1)
+    async def main(stage: Stage) -> None:
         image = Image()
         kept = weakref.ref(image)
         await stage.run(lambda given: given, image)
