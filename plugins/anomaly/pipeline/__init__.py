@@ -1,7 +1,8 @@
 """The way of a record through a task, and the beginning and end of a run.
 
-Decides when to fetch, ask, archive and commit, and how each record ends. Sees images, detector, bucket and database as protocols and runs
-without Airflow. May import `db`, `images`, `detectors`, `archive`, `models`, `metrics`, `settings`, `backoff` and `errors`.
+Each record is a coroutine: `worker.Worker` fetches its image, finds or asks for an answer, archives both, commits, and decides how the
+record ends. Images, detector, bucket and database are protocols (`parts`), so the package runs without Airflow. May import `db`, `images`,
+`detectors`, `archive`, `models`, `metrics`, `settings`, `backoff` and `errors`.
 
-Public: `worker` (Pipeline), `runs` (claim, report, judge).
+Public: `drain` (Pipeline), `parts` (Parts), `lease` (LeaseRenewer), `runs` (claim, report, judge).
 """

@@ -68,7 +68,7 @@ class ChunkSource:
         self._own = [first.number]
         self._opened: set[int] = set()
         self._unsure = holder.try_number > 1
-        """Whether the database may hold a chunk of this task whose number is not known here."""
+        """True if the database may hold a chunk of this task whose number is not known here."""
         self._origins = origins_of(run)
 
     def next(self) -> OpenChunk | None:

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 GROUP = 32
 """Images in one statement, so that each one's share of the round trip is small."""
 GROUP_WAIT_S = 0.05
-"""How long an image waits for its group to fill while the detector runs out of work."""
+"""Seconds for which an image waits for its group to fill while the detector runs out of work."""
 RETRY_S = 0.5
 """Seconds after which a record looks again for the answer that another task asks for."""
 

@@ -65,7 +65,7 @@ class DetectionScheduler:
 
     @property
     def running_low(self) -> bool:
-        """Whether the detector may run out of records before a request is answered."""
+        """True if the detector may run out of records before a request is answered."""
         return 2 * len(self._waiting) < self._settings.detector_slots
 
     async def ask(self, claim: Claim, request: Callable[[], Answer], timings: Timings) -> Answer:
@@ -113,7 +113,7 @@ class DetectionScheduler:
                 return answer
 
     def written(self) -> None:
-        """An answer is archived, or is not going to be."""
+        """Count an answer as archived, or as one that will not be."""
         self._unwritten -= 1
         self.dispatch()
 

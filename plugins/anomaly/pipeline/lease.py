@@ -1,4 +1,4 @@
-"""Keeps the leases of a task's chunks alive, and tells when one is lost."""
+"""Renews the leases of a task's chunks, and reports those that are lost."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ log = logging.getLogger(__name__)
 
 
 class LeaseRenewer:
-    """Renews all chunks that it holds at a third of their lease, on a thread of its own.
+    """Renews the leases of chunks at a third of their time, on a thread of its own: a heartbeat.
 
-    It judges by the monotonic clock: without a renewal within the lease everything counts as lost, whatever the
-    database says later, because someone else may have claimed the records by then.
+    It decides by the monotonic clock: without a renewal within the lease the chunk counts as lost, whatever the database answers
+    later, because someone else may have claimed the records by then.
 
     Args:
-        renew: renews these chunks in the database and returns the numbers of those that are still ours.
+        renew: renews chunks in the database and returns the numbers of those that this task still holds.
         shut_overdue_calls: ends database calls that take too long, so that a dead network cannot hold up a renewal.
-        on_lost: is told the number of each chunk that is lost, once, on the keeper's thread.
+        on_lost: called once with the number of each lost chunk, on the renewer's thread.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class LeaseRenewer:
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._threads = [
-            threading.Thread(target=self._keep, name="lease-keeper", daemon=True),
+            threading.Thread(target=self._keep, name="lease-renewer", daemon=True),
             threading.Thread(target=self._watch, name="lease-watch", daemon=True),
         ]
 
@@ -54,24 +54,24 @@ class LeaseRenewer:
             thread.start()
 
     def close(self) -> None:
-        """Stop renewing; what is held stays leased until its lease runs out."""
+        """Stop renewing. Held chunks stay leased until their lease runs out."""
         self._closed.set()
 
     def hold(self, chunk: int, *, since: float) -> None:
-        """Keep a chunk whose lease began at *since*, the monotonic time before it was asked for."""
+        """Renew a chunk from now on. Its lease began at *since*, the monotonic time before it was requested."""
         with self._lock:
             self._held[chunk] = since
 
     def drop(self, chunk: int) -> None:
-        """Keep a chunk no longer."""
+        """Renew a chunk no longer."""
         with self._lock:
             self._held.pop(chunk, None)
 
     def renew_once(self) -> bool:
-        """Renew what is held, and nothing that was given up; a chunk that is no longer ours is lost.
+        """Renew the held chunks. A chunk that someone else holds by now is lost.
 
         Returns:
-            False when it has to be tried again soon.
+            False if it has to be tried again soon.
         """
         self.expire()
         asked_at = self._clock()
@@ -91,7 +91,7 @@ class LeaseRenewer:
         return True
 
     def expire(self) -> None:
-        """Give up each chunk whose lease has run out by our own clock."""
+        """Count each chunk as lost whose lease has run out by the monotonic clock."""
         now = self._clock()
         with self._lock:
             over = {chunk for chunk, since in self._held.items() if now - since >= self._lease_s}
@@ -109,7 +109,7 @@ class LeaseRenewer:
             wait_s = self._lease_s / (3 if self.renew_once() else 12)
 
     def _watch(self) -> None:
-        """Apart from renewing: a renewal that hangs is one of the calls that may have to be shut."""
+        """Expire leases on a second thread, since a renewal that hangs is one of the calls that may have to be shut."""
         while not self._closed.wait(min(1.0, self._lease_s / 10)):
             self._shut_overdue_calls()
             self.expire()

@@ -1,12 +1,15 @@
-"""What a task works with: its run, its settings, and the clients that it has opened, as far as the pipeline uses them."""
+"""The parts of a task: its run, its settings, and the clients that it has opened, as far as the pipeline uses them."""
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from anomaly.backoff import delay_s
+from anomaly.errors import AnomalyError
 from anomaly.metrics import SILENT
 
 if TYPE_CHECKING:
@@ -14,7 +17,6 @@ if TYPE_CHECKING:
     from datetime import datetime
     from random import Random
 
-    from anomaly.errors import AnomalyError
     from anomaly.metrics import Metrics, Tally
     from anomaly.models.answers import Answer, AnswerLookup, ArchiveKeys, Ask, EarlierAnswer, FoundAnswer, Verdict
     from anomaly.models.quota import Demand, Quota, Share
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from anomaly.models.runs import BatchId, Chunk, Holder, Origin, Run
     from anomaly.pipeline.lease import LeaseRenewer
     from anomaly.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 class ImageSource(Protocol):
@@ -142,3 +146,20 @@ class Parts:
     def answers_of(self) -> str | None:
         """The batch whose answers alone may be reused, for a fresh run."""
         return str(self.run.batch_id) if self.run.fresh else None
+
+    def ask(self, image: Image) -> Answer:
+        """Send one request to the detector. Its idempotency key is the same whenever the archived answer would be the same. Blocks."""
+        key = hashlib.sha256(f"{self.detector.config}/{image.sha256}/{self.answers_of or ''}".encode()).hexdigest()
+        return self.detector.ask(image, idempotency_key=key)
+
+    def archive_answer(self, claim: Claim, image: Image, answer: Answer) -> tuple[str, str | None]:
+        """Archive an answer, then its heat map, without which the record is done all the same; return their keys. Blocks."""
+        put_heatmap, config, batch = self.archive.put_heatmap, self.detector.config, self.answers_of
+        answer_key = self.archive.put_answer(config, image.sha256, answer.raw, batch=batch)
+        if answer.verdict.heatmap is None:
+            return answer_key, None
+        try:
+            return answer_key, put_heatmap(config, image.sha256, answer.verdict.heatmap, batch=batch)
+        except AnomalyError as exc:
+            log.warning("heat map of record id=%d not archived: %s", claim.record_id, exc)
+            return answer_key, None

@@ -1,4 +1,4 @@
-"""How a run begins, claiming its first batch, and how it ends, with an honest report."""
+"""Begins a run by claiming its first batch, and ends it with a report."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FAILED_EVENTS = frozenset({"deferred", "quarantined", "rescore_failed", "worker_
 
 
 class RunStore(Protocol):
-    """What the beginning and the end of a run ask of the records database."""
+    """The statements that begin and end a run."""
 
     def current_time(self) -> datetime: ...
     def begin_batch(self, run: Run) -> datetime: ...
@@ -52,7 +52,7 @@ class RunArchive(Protocol):
 
 
 def check(window: Window) -> None:
-    """Refuse what cannot be meant.
+    """Refuse a window that cannot be meant.
 
     Raises:
         Misconfigured: the window ends before it starts.
@@ -63,9 +63,9 @@ def check(window: Window) -> None:
 
 
 def sized(run: Run, *, chunk_size: int | None, batch_size: int | None, records_per_s: float | None, settings: Settings) -> Run:
-    """The run with the sizes that were asked for, and where none was, with such that Airflow's own cost of a task stays small.
+    """Return the run with its batch and chunk sizes: those that are given, else such that Airflow's own cost of a task stays small.
 
-    *records_per_s* is what one mapped task did in the last run.
+    *records_per_s* is the rate of one mapped task in the last run.
     """
     size = chunk_size or run.chunk_size
     if chunk_size is None and records_per_s is not None:
@@ -104,13 +104,13 @@ def claim(
     optional("the run's folder was not made", lambda: archive.begin_run(run.run_id))
     log.info("batch claimed batch=%s chunks=%d", run.batch_id, len(numbers))
     # Once a cleared run has mapped over fewer chunks than before, Airflow never again starts the tasks that it removed by that. So the
-    # list does not shrink: who gets a chunk that is not theirs goes on to the drain.
+    # list does not shrink: a task that gets a chunk of another one passes over it and claims the next.
     numbers += [0] * (store.mapped_task_count(run.batch_id) - len(numbers))
     return [Chunk(batch_id=run.batch_id, number=number, began_at=began_at, size=run.chunk_size) for number in numbers]
 
 
 def preview(run: Run, *, store: RunStore, price: float | None) -> dict[str, Any]:
-    """What the run would take, how long at the rate of the last run, and for how much at the detector's price; nothing is claimed."""
+    """Return what the run would claim, how long it would take at the last run's rate, and its cost at *price* a request."""
     seen = store.preview(run)
     due = sum(seen.due.values())
     records = due if run.max_records is None else min(due, run.max_records)
@@ -127,12 +127,12 @@ def preview(run: Run, *, store: RunStore, price: float | None) -> dict[str, Any]
 
 
 def report(run: Run, *, store: RunStore, archive: RunArchive, price: float | None = None) -> dict[str, Any]:
-    """Close the batch, free what is left over, and count what became of it, from the database alone.
+    """Close the batch, release what is left of it, and return the report, counted by the database.
 
-    A dry run's says what a run would take, and what that would cost at the *price* of one request to the detector.
+    The report of a dry run is that of `preview`.
 
     Returns:
-        What is written to `runs/<run_id>/report.json`.
+        The document that is written to `runs/<run_id>/report.json`.
     """
     if run.dry_run:
         body = preview(run, store=store, price=price)
@@ -168,7 +168,7 @@ def _by_event(counted: BatchReport) -> dict[str, int]:
 
 
 def judge(run: Run, body: dict[str, Any], *, failed_tasks: Sequence[str]) -> None:
-    """Fail the run where it failed: whoever calls this is the leaf that decides the run's state.
+    """Raise if the run failed. Called by the leaf task, which decides the run's state.
 
     Raises:
         RunStopped: the claim or a mapped task failed.
@@ -188,8 +188,8 @@ def report_backlog(store: StatsStore, metrics: Metrics) -> None:
 
 
 def optional(warning: str, action: Callable[[], object]) -> None:
-    """Do something that is not the job itself and never stops it: a failure is one warning."""
+    """Run an action that is not the job itself; a failure is logged as one warning."""
     try:
         action()
-    except Exception as exc:  # noqa: BLE001  # whatever it is, the records are done without it
+    except Exception as exc:  # noqa: BLE001  # the records are done without it
         log.warning("%s: %s", warning, exc)

@@ -1,4 +1,4 @@
-"""Holds back: how much may be in flight, a pause when the detector asks for one, and a breaker for what is down."""
+"""Limits requests to the detector: concurrency, quota and pauses, and a circuit breaker."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
 
     from anomaly.models.quota import Quota, Share
 
-GROWN = 2.0
-"""A detector whose answers take so many times as long as usual has a queue, which more requests only make longer."""
-NOTICEABLY_S = 0.1
-"""Less than that is the network's, or ours."""
-GENTLY = 0.9
-SHARPLY = 0.5
-AHEAD_OF = 8
-"""For so many slots one more request waits for whichever is free first; else a slot would be idle until the loop has heard of it."""
-FORGETS = 1.02
-"""What is usual grows by so much with each window, so that a detector that is slower for good is accepted."""
+SLOW_FACTOR = 2.0
+"""Answers that take this many times as long as the baseline mean that the detector has a queue, which more requests only lengthen."""
+SLOW_MIN_S = 0.1
+"""A smaller difference from the baseline may come from the network or from this machine."""
+SOFT_DECREASE = 0.9
+HARD_DECREASE = 0.5
+PREFETCH_RATIO = 8
+"""One request waits ahead for this many slots; otherwise a slot would be idle until the event loop has handled its answer."""
+BASELINE_DRIFT = 1.02
+"""The baseline grows by this factor with each window, so that a detector that stays slower is accepted."""
 
 
 class Limit:
-    """How many requests may be in flight: one more after each window in which all went well, a part of it after one that did not.
+    """Limits the requests in flight: adds one after each window in which all went well, and takes a share off after one that did not.
 
     Additive increase and multiplicative decrease lead those who share a resource to equal parts of it without knowing of each
     other (Chiu and Jain, Analysis of the Increase and Decrease Algorithms for Congestion Avoidance, 1989). A window is as many
@@ -36,7 +36,7 @@ class Limit:
         self._ceiling = ceiling
         self._limit = float(ceiling)
         self._window: list[float] = []
-        self._usual_s: float | None = None
+        self._baseline_s: float | None = None
         self._reached = False
         self._fell_at = float("-inf")
 
@@ -44,27 +44,27 @@ class Limit:
         return max(1, int(self._limit))
 
     def started(self, in_flight: int) -> None:
-        """With this request so many are in flight."""
+        """Record a request that began, with which *in_flight* are under way."""
         self._reached = self._reached or in_flight >= int(self)
 
     def answered(self, took_s: float) -> None:
-        """A request was answered in so many seconds."""
+        """Record a request that was answered in *took_s* seconds."""
         self._window.append(took_s)
         if len(self._window) < int(self):
             return
         took_s = median(self._window)
-        usual_s = self._usual_s or took_s
-        self._usual_s = min(took_s, usual_s * FORGETS)
-        if took_s > max(GROWN * usual_s, usual_s + NOTICEABLY_S):
-            self._limit = max(1.0, self._limit * GENTLY)
+        baseline_s = self._baseline_s or took_s
+        self._baseline_s = min(took_s, baseline_s * BASELINE_DRIFT)
+        if took_s > max(SLOW_FACTOR * baseline_s, baseline_s + SLOW_MIN_S):
+            self._limit = max(1.0, self._limit * SOFT_DECREASE)
         elif self._reached:  # what was not tried says nothing about more
             self._limit = min(self._ceiling, self._limit + 1.0)
         self._begin_window()
 
     def overloaded(self, *, began: float, now: float) -> None:
-        """A request that began then was refused for lack of time. Those that were under way together count once."""
+        """Record a request that was refused for lack of capacity. Requests that were under way together count once."""
         if began > self._fell_at:
-            self._limit = max(1.0, self._limit * SHARPLY)
+            self._limit = max(1.0, self._limit * HARD_DECREASE)
             self._fell_at = now
             self._begin_window()
 
@@ -74,12 +74,12 @@ class Limit:
 
 
 class Throttle:
-    """Says when the next request to the detector may start. For one thread, which never waits in here."""
+    """Decides if a request to the detector may start now. Never waits. For one thread."""
 
     def __init__(self, *, slots: int, quota: Quota, clock: Callable[[], float]) -> None:
         self._limit = Limit(ceiling=slots)
         self._slots = slots
-        self._ahead = 0 if quota.stated else slots // AHEAD_OF
+        self._ahead = 0 if quota.stated else slots // PREFETCH_RATIO
         self._quota = quota
         self._clock = clock
         self._held_until = clock()
@@ -99,10 +99,10 @@ class Throttle:
         return min(int(self._limit), self._concurrency) if self._clock() < self._share_until else 0
 
     def try_acquire(self) -> bool:
-        """Take a slot if one is free, the fleet's quota allows it, and nobody asked to hold back.
+        """Take a slot if one is free, this task's share of the quota allows it, and the detector did not ask for a pause.
 
-        While all is well a few more are given than there are slots: as many threads as slots send the requests, and the one that has its
-        answer first begins with the next one at once.
+        At full concurrency a few more slots are given than there are: as many threads as slots send the requests, and the first one that
+        has its answer begins with the next request at once.
         """
         limit = self.limit
         most = limit + self._ahead if limit == self._slots else limit
@@ -116,35 +116,35 @@ class Throttle:
         return True
 
     def give_back(self) -> None:
-        """The slot was not used."""
+        """Return a slot that was not used."""
         self.in_flight -= 1
         self._requests += 1
         self._started -= 1
 
     def answered(self, *, began: float, tokens: float | None) -> None:
-        """A request that began then has its answer, for which the detector counts so many tokens."""
+        """Record a request that was answered: when it began, and the tokens that the detector counts for it."""
         self.in_flight -= 1
         self._tokens.used(tokens)
         self._limit.answered(self._clock() - began)
 
     def failed(self, *, began: float, overloaded: bool) -> None:
-        """A request that began then has none."""
+        """Record a request that failed: when it began, and if the detector refused it for lack of capacity."""
         self.in_flight -= 1
         if overloaded:
             self._limit.overloaded(began=began, now=self._clock())
 
     def hold(self, seconds: float) -> None:
-        """Start nothing for so many seconds; never shortens an earlier hold."""
+        """Start nothing for *seconds*. Never shortens an earlier hold."""
         self._held_until = max(self._held_until, self._clock() + seconds)
 
     def wait_s(self) -> float:
-        """Seconds until requests may start again; 0 when they may."""
+        """Return the seconds until requests may start again; 0 if they may."""
         return max(0.0, self._held_until - self._clock())
 
-    # ── the fleet
+    # ── the quota that all tasks share
 
     def demand(self, *, waiting: int, hold_s: float) -> Demand:
-        """What to ask of the fleet while so many records wait; what was left of the last share goes back."""
+        """Return the demand for the next share while *waiting* records wait. The rest of the last share goes back with it."""
         busy = max(self._most_in_flight, self._started) + waiting
         demand = Demand(
             wanted=min(int(self._limit), busy + 1),
@@ -160,14 +160,14 @@ class Throttle:
         return demand
 
     def take(self, share: Share, *, until: float) -> None:
-        """Go by this share up to a time of the clock."""
+        """Use a share until a time of the clock."""
         self._concurrency, self._share_until = share.concurrency, until
         self._requests = share.requests
         self._tokens.granted(share.requests)
 
 
 class _Tokens:
-    """What requests take of the quota of tokens, as the last answers tell; a request a second before the first one does."""
+    """Estimates the tokens of a request from the last answers; before the first one, one request a second uses the quota."""
 
     def __init__(self, quota: Quota) -> None:
         self.each = max(1.0, (quota.tokens_per_minute or 60.0) / 60.0)
@@ -186,13 +186,13 @@ class _Tokens:
         self._known = True
 
     def settle(self, *, unused: int) -> float:
-        """Tokens that were granted and not used, since the last time."""
+        """Return the tokens that were granted and not used since the last call."""
         back, self._back = self._back + unused * self._granted_each, 0.0
         return back
 
 
 class Breaker:
-    """Opens after so many failures in a row."""
+    """A circuit breaker: opens after a number of failures in a row."""
 
     def __init__(self, *, failures: int) -> None:
         self._limit = failures
@@ -202,6 +202,6 @@ class Breaker:
         self._in_a_row = 0
 
     def failed(self) -> bool:
-        """Count a failure; true when that makes it too many."""
+        """Count a failure; return True if that opens the breaker."""
         self._in_a_row += 1
         return self._in_a_row >= self._limit

@@ -8,21 +8,11 @@ bounded, and with it the memory.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from anomaly.errors import (
-    AnomalyError,
-    ArchiveUnavailable,
-    DatabaseUnavailable,
-    DetectorDown,
-    LeaseLost,
-    RecordRejected,
-    Retryable,
-    Throttled,
-)
+from anomaly import errors
 from anomaly.models.answers import ArchiveKeys
 from anomaly.pipeline.chunks import Chunks
 from anomaly.pipeline.deduplication import Deduplication
@@ -40,17 +30,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-OUTAGES = (ArchiveUnavailable, DatabaseUnavailable)
+OUTAGES = (errors.ArchiveUnavailable, errors.DatabaseUnavailable)
 """Failures of what every record needs: they are waited for, and no record pays for them with an attempt."""
 SAMPLE_S = 5.0
 """Seconds between two samples of the gauges."""
 
 
 class Outcome(NamedTuple):
-    """How a record ended: an event of the tally, and the error that led to it."""
+    """The end of a record: an event of the tally, and the error that led to it."""
 
     event: str
-    error: AnomalyError | None = None
+    error: errors.AnomalyError | None = None
 
 
 class Worker:
@@ -73,23 +63,17 @@ class Worker:
         detecting = Stage("detect", workers=settings.detector_slots)
         self.stages = (self._fetching, self._archiving, self._committing, claiming, finding, sharing, detecting)
         self.chunks = Chunks(parts, stage=claiming)
-        self.detection = DetectionScheduler(
-            parts,
-            stage=detecting,
-            sharing=sharing,
-            paid=self._paid,
-            may_start=self._may_start,
-            check=self.chunks.check,
-        )
+        check, may_start = self.chunks.check, self._may_start
+        self.detection = DetectionScheduler(parts, stage=detecting, sharing=sharing, paid=self._paid, may_start=may_start, check=check)
         self._deduplication = Deduplication(
             parts,
             patiently=self._patiently,
             finding=finding,
             reading=self._archiving,
-            check=self.chunks.check,
+            check=check,
             running_low=lambda: self.detection.running_low,
             fetching=lambda: self._fetching.busy > 0,
-            may_start=self._may_start,
+            may_start=may_start,
         )
 
     async def run(self) -> None:
@@ -116,7 +100,7 @@ class Worker:
         if self.stopped_by is not None:
             return
         log.warning("stopping: %s", error)
-        if isinstance(error, DetectorDown):
+        if isinstance(error, errors.DetectorDown):
             self._parts.metrics.breaker_opened()
         self.stopped_by = error
         self.chunks.close()
@@ -155,8 +139,8 @@ class Worker:
         try:
             try:
                 outcome = await self._process(claim, timings)
-            except BaseExceptionGroup as errors:
-                outcome = await self._failed(claim, errors.exceptions[0], timings)
+            except BaseExceptionGroup as group:
+                outcome = await self._failed(claim, group.exceptions[0], timings)
             log.debug("record %s id=%d token=%d took_ms=%s", outcome.event, claim.record_id, claim.token, timings)
             await self._deduplication.end(claim, stays_claimed=outcome.event == "unfinished")
             await self.chunks.end(claim, outcome.event, outcome.error, timings)
@@ -183,32 +167,14 @@ class Worker:
         return Outcome("reused" if answer.reused else "committed")
 
     async def _ask(self, claim: Claim, image: Image, timings: Timings) -> Answer:
-        # The key is the same for each request that would give the same archived answer.
-        parts = self._parts
-        key = hashlib.sha256(f"{parts.detector.config}/{image.sha256}/{parts.answers_of or ''}".encode()).hexdigest()
-        return await self.detection.ask(claim, partial(parts.detector.ask, image, idempotency_key=key), timings)
+        return await self.detection.ask(claim, partial(self._parts.ask, image), timings)
 
     async def _archive_answer(self, claim: Claim, image: Image, answer: Answer, timings: Timings) -> tuple[str, str | None]:
-        """Archive an answer, then its heat map, without which the record is done all the same; return their keys.
-
-        An answer is paid for, so it is archived even if the lease is lost: the record's next holder finds it.
-        """
+        """Archive an answer even if the lease is lost: it is paid for, and the record's next holder finds it. Return its keys."""
         if answer.earlier:
             return answer.earlier.answer_key, answer.earlier.heatmap_key
-        put, of = self._parts.archive, (self._parts.detector.config, image.sha256)
-
-        def put_answer() -> tuple[str, str | None]:
-            answer_key = put.put_answer(*of, answer.raw, batch=self._parts.answers_of)
-            if answer.verdict.heatmap is None:
-                return answer_key, None
-            try:
-                return answer_key, put.put_heatmap(*of, answer.verdict.heatmap, batch=self._parts.answers_of)
-            except AnomalyError as exc:
-                log.warning("heat map of record id=%d not archived: %s", claim.record_id, exc)
-                return answer_key, None
-
         try:
-            return await self._patiently(self._archiving, put_answer, timings=timings)
+            return await self._patiently(self._archiving, self._parts.archive_answer, claim, image, answer, timings=timings)
         finally:
             if not answer.reused:
                 self.detection.written()
@@ -218,32 +184,32 @@ class Worker:
         log.debug("record failed id=%d: %s: %s", claim.record_id, getattr(error, "code", type(error).__name__), error)
         store, took = self._parts.store, dict(timings)
         match error:
-            case LeaseLost():
-                return Outcome(LeaseLost.code)
-            case RecordRejected():
+            case errors.LeaseLost():
+                return Outcome(errors.LeaseLost.code)
+            case errors.RecordRejected():
                 return await self._write(claim, "quarantined", error, partial(store.quarantine, claim, error=error, timings=took))
-            case Throttled():
+            case errors.Throttled():
                 for waiting in self.chunks.close():
                     given_back = await self._give_back(waiting, error)
                     await self.chunks.end(waiting, given_back.event, given_back.error, {})
                 return await self._give_back(claim, error)
-            case Retryable() if self._parts.holder.last_try and not isinstance(error, OUTAGES):
+            case errors.Retryable() if self._parts.holder.last_try and not isinstance(error, OUTAGES):
                 return await self._write(claim, "deferred", error, partial(store.defer, claim, error=error, timings=took))
-            case Retryable():
+            case errors.Retryable():
                 log.info("record left for the next try id=%d %s: %s", claim.record_id, error.code, error)
                 return Outcome("unfinished", error)
             case _:
                 raise error
 
-    async def _give_back(self, claim: Claim, error: Throttled) -> Outcome:
+    async def _give_back(self, claim: Claim, error: errors.Throttled) -> Outcome:
         give_back = partial(self._parts.store.give_back, claim, error=error, not_before_s=error.retry_after_s)
         return await self._write(claim, "throttled", error, give_back)
 
-    async def _write(self, claim: Claim, event: str, error: AnomalyError, write: Callable[[], str]) -> Outcome:
+    async def _write(self, claim: Claim, event: str, error: errors.AnomalyError, write: Callable[[], str]) -> Outcome:
         try:
             status = await self._patiently(self._committing, write)
-        except LeaseLost:
-            return Outcome(LeaseLost.code)
+        except errors.LeaseLost:
+            return Outcome(errors.LeaseLost.code)
         log.warning("record %s id=%d status=%s %s: %s", event, claim.record_id, status, error.code, error)
         return Outcome("quarantined" if status == "quarantined" else event, error)
 
@@ -265,8 +231,8 @@ class Worker:
                         log.warning("waiting for the archive or the database: %s", exc)
                     failing_s = parts.clock() - failing_since
                     if failing_s >= parts.settings.write_patience_s:
-                        raise DetectorDown(f"gave up after {failing_s:.0f} s: {exc}", delay_s=parts.retry_delay_s()) from exc
-                    parts.metrics.retried("archive" if isinstance(exc, ArchiveUnavailable) else "database")
+                        raise errors.DetectorDown(f"gave up after {failing_s:.0f} s: {exc}", delay_s=parts.retry_delay_s()) from exc
+                    parts.metrics.retried("archive" if isinstance(exc, errors.ArchiveUnavailable) else "database")
                 await asyncio.sleep(parts.rng.uniform(1.0, 1.1) * min(5.0, max(0.2, failing_s)))
         finally:
             if failing_since is not None:
