@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -32,7 +33,8 @@ PAUSE_S = 10.0
 BODY_MAX_BYTES = 4 * 1024 * 1024
 """Larger bodies go through the client: obstore's read timeout includes the time to send the body."""
 CREDENTIALS_TTL = timedelta(minutes=1)
-"""Age at which credentials are asked for again. Botocore renews them ten minutes before they expire."""
+"""Lifetime of credentials for obstore, which asks for new ones five minutes before its end, at most ten times a second. So those
+that botocore has renewed are used at once."""
 # https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-auth-using-authorization-header.html
 _AUTHORIZATION = re.compile(r"AWS4-HMAC-SHA256 Credential=[^/]+/\d{8}/([^/]+)/s3/aws4_request,")
 # obstore raises one error for 412, the object exists, and 409, another writer creates it now, which may yet fail.
@@ -73,6 +75,7 @@ class ObstorePuts:
         self._store: S3Store | None = None
         self._paused_until = float("-inf")
         self._last_signed = _Signed("", "")
+        self._opening = threading.Lock()
         client.meta.events.register("before-send.s3.PutObject", self._note)
 
     def create(self, key: str, body: bytes, content_type: str) -> bool:
@@ -97,8 +100,10 @@ class ObstorePuts:
             return
         url, region = self._last_signed
         base_url = url.removesuffix(f"/{quote(key)}")
-        if region and base_url != url:  # else unsigned or signed otherwise, or the put of another thread
-            self._store = self._open(base_url, region)
+        if not region or base_url == url:  # unsigned or signed otherwise, or the put of another thread
+            return
+        with self._opening:  # reading the certificates takes 17 ms
+            self._store = self._store or self._open(base_url, region)
 
     def _note(self, request: Any, **_: Any) -> None:
         authorization = request.headers.get("Authorization", "")

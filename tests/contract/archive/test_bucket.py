@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import time
 import uuid
+from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -97,11 +98,12 @@ def failure(status: int, code: str) -> Reply:
 def test_an_image_put_twice_is_one_object_with_its_hash_as_key(archive: Archive, client: S3Client, s3: S3, prefix: str) -> None:
     image = an_image()
     first, second = archive.put_image(image), archive.put_image(image)
-    stored = client.get_object(Bucket=s3.bucket, Key=first)
+    stored = client.get_object(Bucket=s3.bucket, Key=first, ChecksumMode="ENABLED")
 
     assert first == second == f"{prefix}/images/sha256/{image.sha256[:2]}/{image.sha256}.png"
     assert keys(client, s3, prefix) == {first.removeprefix(f"{prefix}/")}
     assert (stored["Body"].read(), stored["ContentType"]) == (image.content, "image/png")
+    assert stored["ChecksumSHA256"] == b64encode(bytes.fromhex(image.sha256)).decode()
 
 
 def test_the_client_does_not_store_content_that_is_not_what_its_hash_says(client: S3Client, s3: S3, prefix: str) -> None:

@@ -64,11 +64,14 @@ class Session(boto3.Session):
 class Puts:
     """An archive at the stub that puts by obstore where it can."""
 
-    def __init__(self, stub: HttpStub, *, credentials: Credentials | None = None, verify: Any = None, **config: Any) -> None:
+    def __init__(
+        self, stub: HttpStub, *, endpoint_url: str = "", credentials: Credentials | None = None, verify: Any = None, **config: Any
+    ) -> None:
         self.clock, self.retries = Clock(), 0
         session = Session(credentials or Credentials("key", "secret"))
-        merged = {**client_config(Settings(), endpoint_url=stub.url("")), **config}
-        self.client = session.client("s3", endpoint_url=stub.url(""), config=Config(**merged), verify=verify)
+        endpoint_url = endpoint_url or stub.url("")
+        merged = {**client_config(Settings(), endpoint_url=endpoint_url), **config}
+        self.client = session.client("s3", endpoint_url=endpoint_url, config=Config(**merged), verify=verify)
         puts = ObstorePuts(self.client, session, verify=verify, on_retry=self.on_retry, clock=self.clock)
         self.archive = Archive(self.client, "bucket", "a b/ü#", puts=puts, on_retry=self.on_retry)
         self.stub = stub
@@ -294,17 +297,18 @@ def test_what_obstore_cannot_do_is_left_to_the_client(stub: HttpStub, config: di
     assert made.senders() == ["client", "client"]
 
 
-def test_a_proxy_is_used_by_both(stub: HttpStub) -> None:
-    with HttpStub() as proxy:
-        made = Puts(stub, proxies={"http": proxy.url("").rstrip("/")})
-        made.stub = proxy
-        for number in (1, 2):
-            proxy.at(stub.url(f"/bucket/a%20b/%C3%BC%23/answers/{CONFIG}/00/{number:064x}.json"), WRITTEN)
-            made.archive.put_answer(CONFIG, f"{number:064x}", BODY, batch=None)
-        made.client.close()
+@pytest.mark.parametrize(
+    ("style", "base_url"), [("path", "http://s3.example.com/bucket"), ("virtual", "http://bucket.s3.example.com")], ids=["path", "virtual"]
+)
+def test_obstore_uses_the_clients_proxy_and_addressing(stub: HttpStub, style: str, base_url: str) -> None:
+    made = Puts(stub, endpoint_url="http://s3.example.com", proxies={"http": stub.url("").rstrip("/")}, s3={"addressing_style": style})
+    for number in (1, 2):
+        stub.at(f"{base_url}/a%20b/%C3%BC%23/answers/{CONFIG}/00/{number:064x}.json", WRITTEN)
+        made.archive.put_answer(CONFIG, f"{number:064x}", BODY, batch=None)
+    made.client.close()
 
-        assert made.senders() == ["client", "obstore"]
-    assert stub.requests == []
+    assert made.senders() == ["client", "obstore"]
+    assert [seen.path.startswith(base_url) for seen in stub.requests] == [True, True]
 
 
 CA = trustme.CA()
