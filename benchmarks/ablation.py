@@ -91,7 +91,7 @@ def four_connections(job: Job) -> None:
     for number in range(1, job.records + 1):
         for name in UPDATES:
             with psycopg.connect(job.dsn) as connection:
-                connection.execute(sql(name).encode(), params(number, b"image", answer_to(number), 0.0))
+                connection.execute(sql(name), params(number, b"image", answer_to(number), 0.0))
 
 
 def one_statement(job: Job) -> None:

@@ -105,7 +105,7 @@ class Bench:
             folder=str(self.folder),
         )
         with psycopg.connect(self.direct(job), autocommit=True) as connection:
-            connection.execute(sql("fill").encode(), {"images_url": job.images_url, "records": records})
+            connection.execute(sql("fill"), {"images_url": job.images_url, "records": records})
             connection.execute("vacuum analyze anomaly.records")
             connection.execute("checkpoint")
         order = {"slots": slots, "latency_ms": latency_ms, "round_trip_ms": round_trip_ms, "postgres_port": self.postgres.port}
@@ -129,7 +129,7 @@ class Bench:
         deadline = time.monotonic() + GONE_S
         while True:
             with psycopg.connect(self.direct(job), row_factory=dict_row) as connection:
-                found: dict[str, int] = connection.execute(sql("activity").encode()).fetchone() or {}
+                found: dict[str, int] = connection.execute(sql("activity")).fetchone() or {}
             if not found["connected"] or time.monotonic() > deadline:
                 return found
             time.sleep(0.05)
@@ -137,7 +137,7 @@ class Bench:
     def check(self, job: Job) -> None:
         """Raise Wrong unless every record has its one result, in the database and in the bucket."""
         with psycopg.connect(self.direct(job), row_factory=dict_row) as connection:
-            found = connection.execute(sql("check").encode(), {"records": job.records}).fetchone() or {}
+            found = connection.execute(sql("check"), {"records": job.records}).fetchone() or {}
         objects = self.counted()["s3"]["objects"]
         wrong = {name: count for name, count in found.items() if count}
         wrong |= {f"{kind}_in_bucket": objects.get(kind, 0) for kind in ("images", "answers") if objects.get(kind, 0) != job.records}

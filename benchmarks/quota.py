@@ -65,7 +65,7 @@ def measured(on: Bench, *, records: int, tasks: int, requests_per_minute: float)
 def attempts_of(on: Bench, job: Job) -> dict[str, float]:
     """How many attempts were counted beyond the one that each record ends with, and how many records were given back."""
     with psycopg.connect(on.direct(job), row_factory=dict_row) as connection:
-        return connection.execute(sql("attempts").encode()).fetchone() or {}
+        return connection.execute(sql("attempts")).fetchone() or {}
 
 
 def _say(figures: dict[str, float]) -> None:

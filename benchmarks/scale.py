@@ -195,9 +195,9 @@ def measure(server: Postgres, *, records: int, processes: int) -> Figures:
     dsn = server.dsn(DATABASE)
     migrate(dsn)
     with connect(dsn) as connection:
-        connection.execute(sql("fill").encode(), {"images_url": "https://images.example/line-4/camera-2", "records": records})
+        connection.execute(sql("fill"), {"images_url": "https://images.example/line-4/camera-2", "records": records})
         for statement in ("vacuum analyze anomaly.records", "checkpoint", "create extension pg_walinspect"):
-            connection.execute(statement.encode())
+            connection.execute(statement)
         before = State.of(connection)
         worked, took_s = load(dsn, records=records, processes=processes)
         grown = growth(connection, before, State.of(connection), records=records)
@@ -222,7 +222,7 @@ def measure(server: Postgres, *, records: int, processes: int) -> Figures:
 
 def check(connection: Connection[dict[str, Any]], records: int) -> None:
     """Raise Wrong unless each record has exactly one result, the right one, and its log and flags."""
-    found = connection.execute(sql("check").encode(), {"records": records}).fetchone() or {}
+    found = connection.execute(sql("check"), {"records": records}).fetchone() or {}
     if wrong := {name: count for name, count in found.items() if count}:
         raise Wrong(str(wrong))
 

@@ -23,7 +23,7 @@ from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 
 import psutil
 import psycopg
@@ -177,9 +177,9 @@ class Soak:
         self.rss_mib[percent] = max(used, default=0.0) or self.rss_mib.get(percent, 0.0)
         self.console.print(f"{took_s:5.0f} s  {run_id}  done {done} of {self.records} ({percent} %)  rss {self.rss_mib[percent]:.0f} MiB")
 
-    def _count(self, condition: str, table: str = "records") -> int:
+    def _count(self, condition: LiteralString, table: LiteralString = "records") -> int:
         query = f"select count(*) from anomaly.{table} where {condition}"  # noqa: S608  # our own words
-        [row] = self.sql.execute(query.encode()).fetchall()
+        [row] = self.sql.execute(query).fetchall()
         return int(row[0])
 
     def _verdict(self, hosts: Hosts) -> bool:

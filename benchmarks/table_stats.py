@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, LiteralString, Self
 
 import psycopg
 from psycopg.rows import dict_row
@@ -27,7 +27,7 @@ class State:
     @classmethod
     def of(cls, connection: Connection[dict[str, Any]]) -> Self:
         connection.execute("select pg_stat_force_next_flush()")
-        tables = {row.pop("name"): row for row in connection.execute(sql("table_growth").encode()).fetchall()}
+        tables = {row.pop("name"): row for row in connection.execute(sql("table_growth")).fetchall()}
         return cls(one(connection, "select pg_current_wal_insert_lsn()::text as value"), tables)
 
 
@@ -61,9 +61,9 @@ def connect(dsn: str) -> Connection[dict[str, Any]]:
     return psycopg.connect(dsn, autocommit=True, row_factory=dict_row)
 
 
-def one(connection: Connection[dict[str, Any]], query: str, *params: Any) -> Any:
+def one(connection: Connection[dict[str, Any]], query: LiteralString, *params: Any) -> Any:
     """The column `value` of the only row."""
-    row = connection.execute(query.encode(), params).fetchone()
+    row = connection.execute(query, params).fetchone()
     return row and row["value"]
 
 
@@ -78,7 +78,7 @@ def _wal_by_table(connection: Connection[dict[str, Any]], before: State, after: 
     """Bytes a record in the last stretch of the WAL."""
     query = "select (%s::pg_lsn - least(%s::numeric, pg_wal_lsn_diff(%s, %s)))::text as value"
     first = one(connection, query, after.lsn, SAMPLE_BYTES, after.lsn, before.lsn)
-    found = connection.execute(sql("wal_by_table").encode(), {"first": first, "last": after.lsn}).fetchall()
+    found = connection.execute(sql("wal_by_table"), {"first": first, "last": after.lsn}).fetchall()
     return {row["name"]: row["bytes"] for row in found}
 
 

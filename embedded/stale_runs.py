@@ -14,8 +14,8 @@ def end_runs(*, airflow_dsn: str, records_dsn: str) -> None:
     Only right while no component of this Airflow runs. Who else works the records database is left alone.
     """
     with psycopg.connect(airflow_dsn) as connection:
-        runs = connection.execute(statement("end_cut_off_runs").encode()).fetchall()
+        runs = connection.execute(statement("end_cut_off_runs")).fetchall()
     if runs:
         batches = [batch_id_of(dag_id, run_id) for dag_id, run_id in runs]
         with psycopg.connect(records_dsn) as connection:
-            connection.execute(statement("expire_leases").encode(), {"batches": batches})
+            connection.execute(statement("expire_leases"), {"batches": batches})

@@ -70,7 +70,7 @@ def outcome(dsn: str, since: datetime) -> Outcome:
     """Read from the database what came of the runs that began after *since*."""
     with psycopg.connect(dsn) as connection:
         counts = row(connection, "outcome", {"since": since})
-        judged = [_judged(*found) for found in connection.execute(statement("judged").encode(), {"since": since})]
+        judged = [_judged(*found) for found in connection.execute(statement("judged"), {"since": since})]
     return Outcome(states=counts["states"], committed=counts["committed"], took_s=counts["took_s"], judged=judged)
 
 

@@ -1,1 +1,1 @@
-"""What the services of docker-compose.yaml run besides Airflow: the step before it, its login, the demo's records."""
+"""Commands of the services in docker-compose.yaml beside Airflow: the preparation before it, its login, the records of the demo."""

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 FILE = "simple_auth_manager_passwords.json.generated"
-"""Where Airflow looks, in its home; what it finds there it does not generate."""
+"""The name of the file in Airflow's home that holds the passwords. Airflow generates it where it is missing."""
 
 
 def main() -> None:

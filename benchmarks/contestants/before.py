@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def work(job: Job) -> None:
     """One record after another: a connection for each transaction, a request without a session, a client for each record."""
     with psycopg.connect(job.dsn) as connection:
-        due = connection.execute(sql("select_due").encode()).fetchall()
+        due = connection.execute(sql("select_due")).fetchall()
     for record_id, url in due:
         content = requests.get(url, timeout=TIMEOUT_S).content
         began = time.monotonic()
@@ -41,4 +41,4 @@ def _archive(job: Job, record_id: int, content: bytes, raw: bytes) -> None:
 def _commit(dsn: str, of: dict[str, Any]) -> None:
     for name in UPDATES:
         with psycopg.connect(dsn) as connection:
-            connection.execute(sql(name).encode(), of)
+            connection.execute(sql(name), of)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def work(job: Job) -> None:
     """One record after another."""
     with psycopg.connect(job.dsn) as connection:
-        due = connection.execute(sql("select_due").encode()).fetchall()
+        due = connection.execute(sql("select_due")).fetchall()
     work_on(job, due)
 
 
@@ -37,5 +37,5 @@ def work_on(job: Job, due: list[tuple[int, str]]) -> None:
             bucket.put_object(Bucket=job.bucket, Key=image_key(content), Body=content)
             bucket.put_object(Bucket=job.bucket, Key=answer_key(record_id), Body=raw)
             for name in UPDATES:
-                connection.execute(sql(name).encode(), params(record_id, content, raw, latency_ms))
+                connection.execute(sql(name), params(record_id, content, raw, latency_ms))
             connection.commit()

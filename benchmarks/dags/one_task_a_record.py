@@ -19,7 +19,7 @@ def one_task_a_record() -> None:
 
         job = Job.from_json(os.environ["BENCHMARK_JOB"])
         with psycopg.connect(job.dsn) as connection:
-            return [list(row) for row in connection.execute(sql("select_due").encode()).fetchall()]
+            return [list(row) for row in connection.execute(sql("select_due")).fetchall()]
 
     @task
     def process(record: list[Any]) -> None:

@@ -26,6 +26,11 @@ LONGER_WITH_A_REASON = {
 }
 """Modules of more than 250 lines, and why."""
 
+INVERTED = re.compile(r"(What|Who|Whose|Whoever|Where|How|Of|As)\b")
+"""Words that open a docstring whose subject comes late or never."""
+
+REWORDED_LATER = ("benchmarks/", "embedded/", "plugins/", "reference_detector/", "tests/")
+
 # Written so that they do not find themselves.
 FORBIDDEN = {
     "the folder of one checkout": re.escape(f"{ROOT}/"),
@@ -124,6 +129,29 @@ def test_no_module_is_too_long_to_be_read_in_one_go() -> None:
     modules = [path for path in files("*.py") if not short(path).startswith("tests/")]
     too_long = {short(path): lines(path) for path in modules if lines(path) > 250}
     assert {name: count for name, count in too_long.items() if name not in LONGER_WITH_A_REASON} == {}
+
+
+def test_no_sql_is_executed_as_bytes_which_a_type_checker_takes_for_literal() -> None:
+    def is_executed_as_bytes(node: ast.AST) -> bool:
+        match node:
+            case ast.Call(func=ast.Attribute(attr="execute" | "executemany" | "mogrify"), args=[query, *_]):
+                return any(isinstance(part, ast.Attribute) and part.attr == "encode" for part in ast.walk(query))
+        return False
+
+    modules = [path for path in files("*.py") if not short(path).startswith("tests/")]
+    assert [short(path) for path in modules if any(map(is_executed_as_bytes, ast.walk(ast.parse(path.read_text()))))] == []
+
+
+def test_a_docstring_begins_with_its_subject_or_its_verb() -> None:
+    found = []
+    for path in files("*.py"):
+        if short(path).startswith(REWORDED_LATER):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Expr(value=ast.Constant(value=str(text))) if INVERTED.match(text):
+                    found.append(f"{short(path)}:{node.lineno}")
+    assert found == []
 
 
 def test_every_sql_file_reads_like_a_page() -> None:

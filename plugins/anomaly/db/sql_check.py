@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 from uuid import UUID
 
 import psycopg
@@ -198,13 +198,13 @@ def _faults(connection: psycopg.Connection[Any], statements: Statements, name: s
     folded = " ".join(text.lower().split())
     yield from (f"{part!r} is missing, without which the claims are not safe" for part in contract.parts if part not in folded)
     if params <= wanted:
-        yield from _planned(connection, text, set(contract.columns.split()))
+        yield from _planned(connection, statements.text(name), set(contract.columns.split()))
 
 
-def _planned(connection: psycopg.Connection[Any], text: str, wanted: set[str]) -> Iterator[str]:
+def _planned(connection: psycopg.Connection[Any], text: LiteralString, wanted: set[str]) -> Iterator[str]:
     try:
         with connection.transaction(force_rollback=True):
-            connection.execute(f"explain {text}".encode(), SAMPLES)
+            connection.execute("explain " + text, SAMPLES)
             columns = _columns(connection, text)
     except psycopg.Error as exc:
         yield (exc.diag.message_primary or str(exc)).splitlines()[0]
@@ -212,10 +212,10 @@ def _planned(connection: psycopg.Connection[Any], text: str, wanted: set[str]) -
     yield from (f"the column {lost} is missing from what it returns" for lost in sorted(wanted - columns))
 
 
-def _columns(connection: psycopg.Connection[Any], text: str) -> set[str]:
+def _columns(connection: psycopg.Connection[Any], text: LiteralString) -> set[str]:
     """Return the names of a statement's columns, which the server describes without running it."""
     with psycopg.ClientCursor(connection) as cursor:
-        query = cursor.mogrify(text.encode(), SAMPLES).encode()
+        query = cursor.mogrify(text, SAMPLES).encode()
     for result in (connection.pgconn.prepare(b"", query), connection.pgconn.describe_prepared(b"")):
         if result.status != pq.ExecStatus.COMMAND_OK:
             raise psycopg.ProgrammingError(result.error_message.decode(errors="replace"))

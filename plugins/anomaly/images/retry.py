@@ -65,4 +65,4 @@ class ImageRetry(Retry):
 
 
 def _hint_s(response: BaseHTTPResponse | None) -> float:
-    return (response and backoff.retry_after_s(response.headers)) or 0.0
+    return (backoff.retry_after_s(response.headers) if response else None) or 0.0

@@ -26,7 +26,7 @@ MEDIA_TYPES = {
 }
 # Imported here, so that the first threads that need the plugins do not import them all at once.
 _PLUGINS = (JpegImagePlugin.JpegImageFile, PngImagePlugin.PngImageFile, WebPImagePlugin.WebPImageFile, GifImagePlugin.GifImageFile)
-_FORMATS = [plugin.format for plugin in (*_PLUGINS, BmpImagePlugin.BmpImageFile, TiffImagePlugin.TiffImageFile)]
+_FORMATS = [plugin.format for plugin in (*_PLUGINS, BmpImagePlugin.BmpImageFile, TiffImagePlugin.TiffImageFile) if plugin.format]
 _JPEG, _JPEG_END, _JPEG_SCAN = b"\xff\xd8\xff", b"\xff\xd9", b"\xff\xda"
 _PNG, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 _RIFF_HEADER_BYTES = 8
