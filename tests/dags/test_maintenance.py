@@ -1,4 +1,4 @@
-"""The maintenance DAG: it looks, it does what it is told, and quarantined records get another life on somebody's word."""
+"""The maintenance DAG: dry runs, retention, orphans, alert, doctor and requeueing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run tells Airflow's statistics: each metric that is documented, sent over a real socket while what it tells of happens."""
+"""Metrics of runs: each documented metric is sent over a real socket when its event happens."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ WITHIN_S = 30.0
 
 @dataclass(frozen=True)
 class Told:
-    """What a run has sent of ours."""
+    """The metrics that a run has sent."""
 
     sent: list[Sent]
 
@@ -55,7 +55,7 @@ class Told:
         return [each.value for each in self.sent if each.name == f"{PREFIX}{name}" and tags.items() <= each.tags.items()]
 
     def count(self, name: str, **tags: str) -> float:
-        """Of a counter."""
+        """Return the total of a counter."""
         return sum(self.values(name, **tags))
 
     def tagged(self, name: str, tag: str) -> set[str]:
@@ -98,7 +98,7 @@ def troubled(world: World) -> Told:
             return Reply(status=429, headers={"retry-after-ms": "200"})
 
         def answer(_: Seen) -> Reply:
-            """Not before the pause is told, so that it is told while requests are in flight."""
+            """Wait until the pause was sent, so that it is sent while requests are in flight."""
             until(lambda: any(Told(statsd.sent).values("anomaly.throttle_held")), within_s=WITHIN_S, what="a pause is told")
             return ANSWER
 
@@ -159,7 +159,7 @@ def robbed(world: World, alerted: Told) -> Told:  # noqa: ARG001  # one run afte
         return told_by(world, statsd)
 
 
-# ── what they tell
+# ── the metrics
 
 
 def test_records_are_counted_by_how_they_ended_and_errors_by_code(troubled: Told) -> None:

@@ -1,4 +1,4 @@
-"""Which records a run may take, by what Airflow tells its tasks about it."""
+"""The window of a run, by its type and params."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run takes: its intervals in any time zone, images that were seen before, windows that make no sense."""
+"""Windows of runs: intervals in any time zone, known images, invalid windows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the database knows of earlier answers, and what its views tell about them."""
+"""Earlier answers, and the views of results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose turn it is to ask about an image: one record's, whichever task works it, until that record has ended."""
+"""Asks: one record at a time, of any task, may ask about an image, until that record has ended."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ class Task:
     claims: tuple[Claim, ...]
 
     def looks(self, *images: str, by: int = 0, config: str = "c", run: Run | None = None, **fields: Any) -> dict[str, Any]:
-        """What one of its records is told about images; what was said by an answer, without when."""
+        """Look images up for one of its records; answers without their time."""
         wanted = [AnswerLookup(claim=self.claims[by], image_sha256=image, **fields) for image in images]
         found = self.bench.store.find_or_acquire_ask(run or self.run, self.holder, config=config, wanted=wanted)
         return {image: each.earlier if isinstance(each, FoundAnswer) else each for image, each in found.items()}
 
     def look(self, **how: Any) -> Any:
-        """What it is told about the image i."""
+        """Look up the image i."""
         return self.looks("i", **how)["i"]
 
     def commit(self, image: str = "i", *, by: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""What the tasks that ask one detector share: never more than it allows, whoever races, and what a dead one had comes back."""
+"""Sharing a quota: tasks that race never get more than it allows, and the share of a dead task comes back."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def shares(bench: Bench) -> dict[str, int]:
 
 
 def let_pass(bench: Bench, seconds: float) -> None:
-    """As if so much time had passed."""
+    """Move stored times into the past by *seconds*."""
     bench.sql.execute("update anomaly.detectors set refilled_at = refilled_at - make_interval(secs => %s)", [seconds])
     bench.sql.execute("update anomaly.detectors set held_until = held_until - make_interval(secs => %s)", [seconds])
     bench.sql.execute("update anomaly.detector_shares set expires_at = expires_at - make_interval(secs => %s)", [seconds])

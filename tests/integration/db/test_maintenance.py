@@ -1,4 +1,4 @@
-"""What is old goes, a page at a time, and never what a claim or a report still needs."""
+"""Deleting old rows page by page, except those that a claim or a report needs."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def bench(database: str) -> Iterator[Bench]:
 
 
 def pids(bench: Bench) -> list[int]:
-    """Of the pool's connections, as the server knows them."""
+    """Return the process ids of the pool's connections, as the server has them."""
     return [row["pid"] for row in bench.rows(OURS)]
 
 
@@ -145,7 +145,7 @@ def test_a_connection_on_which_a_statement_failed_is_not_used_again(bench: Bench
 
 
 class Stopped(BaseException):
-    """As a shutdown interrupts whatever a task is at."""
+    """Raised by a signal handler, as on shutdown."""
 
 
 def test_a_connection_whose_call_was_interrupted_is_not_used_again(bench: Bench) -> None:

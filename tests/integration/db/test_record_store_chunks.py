@@ -1,4 +1,4 @@
-"""How records are claimed in chunks, how chunks are held, and what becomes of them when their worker dies."""
+"""Claiming, opening, renewing and reaping chunks."""
 
 from __future__ import annotations
 

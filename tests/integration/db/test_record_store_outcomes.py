@@ -1,4 +1,4 @@
-"""How a claimed record ends: committed, deferred, quarantined or given back, by whoever holds it and nobody else."""
+"""Outcomes of claimed records: committed, deferred, quarantined or released, only by the task that holds them."""
 
 from __future__ import annotations
 
@@ -227,7 +227,7 @@ def results(bench: Bench) -> list[dict[str, Any]]:
 
 
 def shut_first(bench: Bench) -> int:
-    """Cut the client off from the statement that waits, whose backend goes on."""
+    """Disconnect the client from the waiting statement, while its backend continues."""
     bench.await_blocked()
     [first] = bench.blocked()
     bench.now_s += bench.settings.db_call_deadline_s + 1

@@ -1,4 +1,4 @@
-"""The command that checks edited SQL files, and the page that tells how to edit them."""
+"""The check of edited SQL files, and the page about using a table of your own."""
 
 from __future__ import annotations
 

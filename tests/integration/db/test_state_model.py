@@ -129,7 +129,7 @@ class Model(RuleBasedStateMachine):
     # ── who does what
 
     def op(self, kind: str, a: int, b: int) -> Op:
-        """What kind of thing is done; *a* and *b* choose by whom and to what, mostly to what is young."""
+        """Do one kind of step; *a* and *b* choose the actor and the target, mostly a recent one."""
         if kind in {"commit", "defer", "quarantine", "give back", "mark alone"}:
             return self._with_claim(kind, *self.held[-1 - (a + 10 * (b % 2)) % len(self.held)], odd=b % 3 == 0) if self.held else NOTHING
         run, began_at = self.runs[a % 2], self.began[a % 2]
@@ -246,7 +246,7 @@ class Model(RuleBasedStateMachine):
 
     @rule(acts=st.lists(AN_ACT, min_size=2, max_size=4))
     def several_act_at_once(self, acts: list[tuple[str, int, int]]) -> None:
-        """What comes of it depends; but nobody is told of a deadlock, and what must always hold does."""
+        """The outcome may differ, but no deadlock is reported, and the invariants hold."""
         ops = [self.op(*act) for act in acts]
         for each in [self.bench.meanwhile(partial(outcome, op.act)) for op in ops]:
             each.result(timeout=60)

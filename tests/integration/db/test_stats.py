@@ -1,4 +1,4 @@
-"""What the database knows of rate and backlog."""
+"""Rate and backlog."""
 
 from __future__ import annotations
 

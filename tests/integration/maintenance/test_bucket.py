@@ -1,4 +1,4 @@
-"""What maintenance finds and deletes on a real S3 and a real Postgres, and runs that meet deleted objects."""
+"""Retention and orphans on a real S3 and a real Postgres, and runs whose objects were deleted."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class Patient:
         self.set(f"AIRFLOW_CONN_ANOMALY_{name}", json.dumps(parts))
 
     def bad(self, **doctor: Any) -> list[str]:
-        """What the doctor finds bad; a password is nowhere in what it says."""
+        """Return the failed checks. No finding contains a password."""
         said = self.said(**doctor)
         return [line for line in said if line.startswith("BAD")]
 
@@ -98,7 +98,7 @@ def patient(database: str, s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         yield Patient(database, s3, stub, monkeypatch)
 
 
-# ── all is well
+# ── all checks pass
 
 
 def test_where_all_is_well_every_line_is_ok_and_nothing_is_left_behind(patient: Patient) -> None:

@@ -1,4 +1,4 @@
-"""Which cores the threads of a task may use."""
+"""Keeping the threads of a task on one core."""
 
 from __future__ import annotations
 
