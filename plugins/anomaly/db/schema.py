@@ -30,7 +30,7 @@ class _OneTransaction(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo s
         self._shared = connection
         super().__init__(parse_uri("postgresql+psycopg:///"), "_yoyo_migrations")
 
-    def connect(self, _uri: str) -> psycopg.Connection[Any]:
+    def connect(self, dburi: str) -> psycopg.Connection[Any]:  # noqa: ARG002  # yoyo passes it
         return self._shared
 
     def copy(self) -> AbstractContextManager[_OneTransaction]:

@@ -36,7 +36,7 @@ class Claim:
 
     @property
     def is_suspect(self) -> bool:
-        """Whether the record may be what killed its workers."""
+        """True if the record may have killed its workers."""
         return self.lost >= SUSPECT_LOST
 
     @property
