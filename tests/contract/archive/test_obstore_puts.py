@@ -204,6 +204,15 @@ def test_the_client_explains_a_failure(puts: Puts, reply: Reply, error: type[Exc
     assert puts.senders() == ["client", "obstore", "client"]
 
 
+def test_a_bucket_in_another_region_is_followed_there(puts: Puts, stub: HttpStub) -> None:
+    moved = Reply(status=301, headers={"x-amz-bucket-region": "eu-west-1"}, body=failure(301, "PermanentRedirect").body)
+    puts.put(1, moved, Reply())
+    puts.put(2)
+
+    assert puts.senders() == ["client", "client", "obstore"]
+    assert ["/eu-west-1/s3/" in seen.headers["authorization"] for seen in stub.requests] == [False, True, True]
+
+
 def test_a_large_body_goes_through_the_client(puts: Puts) -> None:
     puts.put(1)
     puts.put(2, body=b"x" * BODY_MAX_BYTES)
