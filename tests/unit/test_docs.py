@@ -15,7 +15,7 @@ import pytest
 from anomaly import detectors, errors
 from anomaly.detectors import DetectorConnection
 from anomaly.images.download import ImageRules
-from anomaly.models.runs import BatchReport, Freed, Run, Window
+from anomaly.models.runs import BatchReport, Released, Run, Window
 from anomaly.pipeline import runs
 from anomaly.settings import PREFIX, READ_BY_THE_DAG, Settings
 from embedded.connection_env import Given, read
@@ -162,7 +162,7 @@ def test_an_example_of_a_connection_is_one_that_the_project_takes(page: str, con
 def test_the_report_that_is_shown_has_the_keys_of_a_report() -> None:
     (shown,) = re.findall(r"^```json\n(.*?)^```$", OPERATIONS.read_text(), re.MULTILINE | re.DOTALL)
     counted = BatchReport(statuses={}, events={}, timings={}, tallies={}, anomalies=0, reused=0)
-    store: Any = SimpleNamespace(end_batch=lambda _: None, release_batch=lambda _: Freed(), report=lambda _: counted)
+    store: Any = SimpleNamespace(end_batch=lambda _: None, release_batch=lambda _: Released(), report=lambda _: counted)
     archive: Any = SimpleNamespace(put_report=lambda *_: "")
     run = Run(dag_id="anomaly_detection", run_id="r", window=Window())
     assert set(json.loads(shown)) == set(runs.report(run, store=store, archive=archive))

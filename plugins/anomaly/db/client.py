@@ -55,31 +55,31 @@ class Database:
         self._rng = rng or Random()  # noqa: S311  # for jitter
         self._on_retry = retried
 
-    def fetch_all(self, name: str, params: Params, *, repeatable: bool = True) -> list[dict[str, Any]]:
+    def fetch_all(self, name: str, params: Params, *, idempotent: bool = True) -> list[dict[str, Any]]:
         """Run a statement and return its rows.
 
         After a deadlock or a lock timeout it is sent again, since nothing has changed. After the connection died under it, its outcome is
-        unknown; it is sent again only if it is *repeatable*, that is, if running it twice has the effect of running it once.
+        unknown; it is sent again only if it is *idempotent*.
 
         Raises:
-            DatabaseUnavailable: there was no answer; a statement that is not repeatable may have taken effect.
+            DatabaseUnavailable: there was no answer; a statement that is not idempotent may have taken effect.
             Misconfigured: the schema does not fit, or the login is refused.
         """
-        return self._run(name, params, lambda cursor: cursor.fetchall(), repeatable=repeatable)
+        return self._run(name, params, lambda cursor: cursor.fetchall(), idempotent=idempotent)
 
-    def fetch_one(self, name: str, params: Params, *, repeatable: bool = True) -> dict[str, Any] | None:
+    def fetch_one(self, name: str, params: Params, *, idempotent: bool = True) -> dict[str, Any] | None:
         """Run a statement and return its first row, or None; otherwise as `fetch_all`."""
-        return self._run(name, params, lambda cursor: cursor.fetchone(), repeatable=repeatable)
+        return self._run(name, params, lambda cursor: cursor.fetchone(), idempotent=idempotent)
 
-    def execute(self, name: str, params: Params, *, repeatable: bool = True) -> int:
+    def execute(self, name: str, params: Params, *, idempotent: bool = True) -> int:
         """Run a statement and return how many rows it returns; otherwise as `fetch_all`.
 
         The statement is prepared when a connection first runs it. For statements that run once for each record.
         """
-        return self._run(name, params, lambda cursor: cursor.rowcount, repeatable=repeatable, prepare=True)
+        return self._run(name, params, lambda cursor: cursor.rowcount, idempotent=idempotent, prepare=True)
 
     def _run(
-        self, name: str, params: Params, result: Callable[[Cursor[DictRow]], T], *, repeatable: bool, prepare: bool | None = None
+        self, name: str, params: Params, result: Callable[[Cursor[DictRow]], T], *, idempotent: bool, prepare: bool | None = None
     ) -> T:
         text = self._statements.text(name)
         failures = 0
@@ -91,7 +91,7 @@ class Database:
             except FOREIGN as exc:
                 failures += 1
                 error = translate(exc)
-                if failures > RETRIES or not (isinstance(exc, ROLLED_BACK) or (repeatable and _connection_lost(exc, error))):
+                if failures > RETRIES or not (isinstance(exc, ROLLED_BACK) or (idempotent and _connection_lost(exc, error))):
                     raise error from exc
                 log.warning("statement repeated name=%s failures=%d error=%s", name, failures, error)
                 self._on_retry()

@@ -57,7 +57,7 @@ class DetectorQuotaStore:
             "tokens_back": demand.tokens_back,
             "hold_s": demand.hold_s,
         }
-        row = self._database.fetch_all("share_detector", params, repeatable=False)[0]
+        row = self._database.fetch_all("share_detector", params, idempotent=False)[0]
         return Share(concurrency=row["concurrency"], requests=row["requests"], hold_s=row["hold_s"])
 
 

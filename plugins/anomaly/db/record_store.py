@@ -13,7 +13,7 @@ from anomaly.backoff import delay_s
 from anomaly.db.answer_store import AnswerStore
 from anomaly.db.mapping import chunk_numbers, claim_of, claim_params, holder_params, report_of, run_params, verdict_params
 from anomaly.errors import LeaseLost
-from anomaly.models.runs import Freed, Preview
+from anomaly.models.runs import Preview, Released
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -55,7 +55,7 @@ class RecordStore(AnswerStore):
         """Close the batch, so that later claims for it find nothing."""
         self._database.fetch_all("end_batch", {"batch_id": batch_id})
 
-    def release_batch(self, batch_id: BatchId) -> Freed:
+    def release_batch(self, batch_id: BatchId) -> Released:
         """End every chunk that is left in the batch, whichever task holds it, and release its records."""
         return self._repeat_until_empty("release_batch", {"batch_id": batch_id})
 
@@ -89,7 +89,7 @@ class RecordStore(AnswerStore):
         # A chunk without a task may be opened by any try of any task.
         holder = {"map_index": map_index, "try_number": 0 if map_index is None else try_number}
         params = {**run_params(run), **holder, "began_at": began_at, "size": size or run.chunk_size, "lease_s": lease_s}
-        row = self._database.fetch_one(f"claim_{origin}", params, repeatable=False)
+        row = self._database.fetch_one(f"claim_{origin}", params, idempotent=False)
         return None if row is None else int(row["chunk"])
 
     def requeue(self, run: Run, *, began_at: datetime, actor: str) -> int:
@@ -155,7 +155,7 @@ class RecordStore(AnswerStore):
     def end_chunk(self, run: Run, number: int, holder: Holder, *, tally: dict[str, Any]) -> bool:
         """End a chunk without claimed records. Return False if it has some, or if this try does not hold it."""
         params = {"chunk": number, "tally": Jsonb(tally), **holder_params(run.batch_id, holder)}
-        return bool(self._database.fetch_all("end_chunk", params, repeatable=False))
+        return bool(self._database.fetch_all("end_chunk", params, idempotent=False))
 
     def release_chunks(self, run: Run, holder: Holder) -> None:
         """End all chunks of this try. Their records are due at once."""
@@ -242,8 +242,8 @@ class RecordStore(AnswerStore):
     def close(self) -> None:
         self._database.close()
 
-    def _repeat_until_empty(self, name: str, params: Params) -> Freed:
-        freed = Freed()
-        while (found := Freed(**self._database.fetch_all(name, params)[0])).chunks:
-            freed = Freed(chunks=freed.chunks + found.chunks, records=freed.records + found.records)
+    def _repeat_until_empty(self, name: str, params: Params) -> Released:
+        freed = Released()
+        while (found := Released(**self._database.fetch_all(name, params)[0])).chunks:
+            freed = Released(chunks=freed.chunks + found.chunks, records=freed.records + found.records)
         return freed

@@ -97,7 +97,7 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Freed:
+class Released:
     """Counts of chunks that were ended and records that were released."""
 
     chunks: int = 0

@@ -9,7 +9,7 @@ import pytest
 from anomaly.db.sql_check import SAMPLES
 from anomaly.db.statements import default_statements
 from anomaly.errors import DetectorFailed, LeaseLost
-from anomaly.models.runs import Freed, Holder
+from anomaly.models.runs import Holder, Released
 from tests.parts.record_builders import HOLDER, Bench
 
 if TYPE_CHECKING:
@@ -241,8 +241,8 @@ def test_the_end_of_a_run_frees_whatever_its_batch_has_left_and_nothing_else(ben
     bench.open(bench.claim(size=2))
     bench.claim(size=1)
     bench.claim(bench.run("other"))
-    assert bench.store.release_batch(bench.batch_id()) == Freed(chunks=2, records=3)
-    assert bench.store.release_batch(bench.batch_id()) == Freed()
+    assert bench.store.release_batch(bench.batch_id()) == Released(chunks=2, records=3)
+    assert bench.store.release_batch(bench.batch_id()) == Released()
     assert bench.statuses() == {"pending": 3, "claimed": 1}
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from anomaly.errors import ArchiveUnavailable, DatabaseUnavailable, FailureRateExceeded, Misconfigured, RunStopped
-from anomaly.models.runs import BatchReport, Freed, Preview, Run, Window
+from anomaly.models.runs import BatchReport, Preview, Released, Run, Window
 from anomaly.pipeline import runs
 from anomaly.settings import Settings
 
@@ -66,9 +66,9 @@ class Rows:
     def end_batch(self, batch_id: BatchId) -> None:  # noqa: ARG002
         self.asked.append("end")
 
-    def release_batch(self, batch_id: BatchId) -> Freed:  # noqa: ARG002
+    def release_batch(self, batch_id: BatchId) -> Released:  # noqa: ARG002
         self.asked.append("release")
-        return Freed(records=3)
+        return Released(records=3)
 
     def report(self, batch_id: BatchId) -> BatchReport:  # noqa: ARG002
         self.asked.append("count")
