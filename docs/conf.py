@@ -16,7 +16,7 @@ ADRS = "docs/adr/README"
 NAVIGATION = {
     "Start": ["Overview <self>", "docs/your-own-table", "docs/detectors"],
     "Use": ["docs/backfill"],
-    "Operate": ["docs/operations", "docs/compose", "docs/scale"],
+    "Operate": ["docs/operations", "docs/your-airflow", "docs/compose", "docs/scale"],
     "Understand": ["docs/architecture", "docs/reliability", "docs/performance", ADRS],
     "Reference": ["docs/reference-detector", "CHANGELOG", "SECURITY"],
     "Contribute": ["CONTRIBUTING"],

@@ -97,7 +97,7 @@ def _check_metrics(host: str) -> None:
 
 
 def superuser(host: str, password: str, *, port: int = 5432) -> psycopg.Connection[Any]:
-    """A connection that may make roles and databases.
+    """Return a connection that may create roles and databases.
 
     Raises:
         Misconfigured: the server is not there, or has another password.

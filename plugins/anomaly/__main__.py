@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="bin/anomaly", description=__doc__)
+    parser = argparse.ArgumentParser(prog="anomaly", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, about in (("migrate", "bring the schema up to date"), ("check-sql", "check edited SQL files against the database")):
         command = commands.add_parser(name, help=about)
