@@ -126,7 +126,7 @@ def anomaly_maintenance() -> None:
         from anomaly.tasks import maintenance
 
         maintenance.skip_unless_chosen("orphans")
-        return maintenance.compare()
+        return maintenance.find_orphans()
 
     @task
     def alert() -> dict[str, Any]:
@@ -147,7 +147,7 @@ def anomaly_maintenance() -> None:
         from anomaly.tasks import maintenance
 
         maintenance.skip_unless_chosen("doctor")
-        return maintenance.examine()
+        return maintenance.run_doctor()
 
     @task
     def requeue() -> dict[str, int]:

@@ -92,7 +92,10 @@ class TableStats:
 
 
 class MaintenanceStore:
-    """Every method raises DatabaseUnavailable without an answer, and Misconfigured if the schema does not fit."""
+    """Old rows, keys of the bucket, and statistics of tables.
+
+    Every method raises DatabaseUnavailable without an answer, and Misconfigured if the schema does not fit.
+    """
 
     def __init__(self, database: Database, *, page: int = PAGE) -> None:
         self._database = database
@@ -138,7 +141,7 @@ class MaintenanceStore:
     def referenced(self, *, days: int | None) -> Iterator[ReferencedKeys]:
         """Yield the keys that results refer to, by the SHA-256 of the image; with *days*, only results of the last *days*.
 
-        Results that are written after the first page was read are left out.
+        Results that are written after it began are left out.
         """
         before, after = self.server().now, ""
         while rows := self._database.fetch_all(

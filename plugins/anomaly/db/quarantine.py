@@ -18,7 +18,10 @@ REQUEUE_SIZE = 1000
 
 
 class QuarantineStore:
-    """Every method raises DatabaseUnavailable without an answer, and Misconfigured if the schema does not fit."""
+    """The quarantined records.
+
+    Every method raises DatabaseUnavailable without an answer, and Misconfigured if the schema does not fit.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 
 class StatsStore:
-    """Every method raises DatabaseUnavailable without an answer, and Misconfigured if the schema does not fit."""
+    """Rate and backlog.
+
+    Every method raises DatabaseUnavailable without an answer, and Misconfigured if the schema does not fit.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -34,7 +34,6 @@ def skip_unless_chosen(name: str) -> None:
 
     A run includes the tasks in its param `tasks`. Without that, it includes requeue alone if records are chosen, or else all other tasks.
 
-
     Raises:
         AirflowSkipException: the run does not include the task.
     """
@@ -55,7 +54,7 @@ def sweep() -> dict[str, Any]:
     return _logged("retention", {"dry_run": dry_run, "database": rows, "bucket": bucket})
 
 
-def compare() -> dict[str, Any]:
+def find_orphans() -> dict[str, Any]:
     """Find objects that no result refers to, delete them if the run asks for it, and find results whose objects are missing."""
     settings, context = begin_task()
     params, archive = context["params"], connections.bucket(settings)
@@ -104,7 +103,7 @@ def vacuum_hints() -> list[dict[str, Any]]:
     ]
 
 
-def examine() -> list[str]:
+def run_doctor() -> list[str]:
     """Return the findings of the doctor, one line each.
 
     Raises:
