@@ -26,6 +26,7 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
     for name, points in lines(rows).items():
         axes.plot(list(points), list(points.values()), "o-", label=name)
     axes.set(xlabel="slots of the detector", ylabel="records a second", xscale="log", yscale="log", xticks=slots, xticklabels=slots)
+    axes.set(yticks=list(bound.values()), yticklabels=[f"{rate:.0f}" for rate in bound.values()])
     axes.minorticks_off()
     axes.grid(visible=True, color="0.9")
     axes.legend()

@@ -15,11 +15,11 @@ ROOT = Path(__file__).parents[1]
 ADRS = "docs/adr/README"
 NAVIGATION = {
     "Start": ["Overview <self>", "docs/your-own-table", "docs/detectors"],
-    "Use": ["docs/backfill"],
+    "Use": ["docs/runs", "docs/backfill", "docs/error-codes"],
     "Operate": ["docs/operations", "docs/your-airflow", "docs/compose", "docs/scale"],
     "Understand": ["docs/architecture", "docs/reliability", "docs/performance", ADRS],
-    "Reference": ["docs/reference-detector", "CHANGELOG", "SECURITY"],
-    "Contribute": ["CONTRIBUTING"],
+    "Reference": ["docs/reference-detector", "docs/data-set", "CHANGELOG", "SECURITY"],
+    "Contribute": ["CONTRIBUTING", "docs/releasing"],
 }
 
 project = html_title = "anomaly"

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
-README, ARCHITECTURE, OPERATIONS = ROOT / "README.md", ROOT / "docs" / "architecture.md", ROOT / "docs" / "operations.md"
+RUNS, ERROR_CODES, ARCHITECTURE, OPERATIONS = (
+    ROOT / "docs" / f"{name}.md" for name in ("runs", "error-codes", "architecture", "operations")
+)
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 DB, S3, IMAGES, DETECTOR = "anomaly_db", "anomaly_s3", "anomaly_images", "anomaly_detector"
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
@@ -84,7 +86,7 @@ def params_of_the_dag() -> dict[str, Any]:
 
 def test_the_table_of_params_is_that_of_the_dag() -> None:
     words: dict[Any, str] = {None: "none", False: "false", True: "true"}
-    said = {bare(row[0]): bare(row[1]) for row in table(README, "Params")}
+    said = {bare(row[0]): bare(row[1]) for row in table(RUNS, "Params")}
     assert said == {
         name: str(default) if isinstance(default, float) else words.get(default, str(default))
         for name, default in params_of_the_dag().items()
@@ -104,7 +106,7 @@ def test_the_table_of_error_codes_has_every_code_and_no_other() -> None:
     sql = "".join(path.read_text() for path in (ROOT / "include" / "sql").glob("*.sql"))
     of_sql = set(re.findall(r"then '(\w+)' else r\.last_error_code", sql))
     assert of_sql == {"worker_lost"}
-    codes = {bare(row[0]) for row in table(README, "When something goes wrong")}
+    codes = {bare(row[0]) for row in table(ERROR_CODES, "Codes")}
     assert codes == {kind.code for kind in kinds(errors.AnomalyError)} | of_sql
 
 
@@ -114,16 +116,37 @@ def test_the_table_of_error_codes_has_every_code_and_no_other() -> None:
 def test_architecture_names_every_package_and_the_modules_beside_them() -> None:
     package = ROOT / "plugins" / "anomaly"
     there = {path.stem for path in package.glob("*.py")} | {path.parent.name for path in package.glob("*/__init__.py")}
-    named = set(re.findall(r"`(\w+)`", "\n".join(row[0] for row in table(ARCHITECTURE, "The rooms"))))
-    assert there - {"__init__", "__main__"} == named
+    named = re.findall(r"`(\w+)`", "\n".join(row[0] for row in table(ARCHITECTURE, "Packages")))
+    assert sorted(there - {"__init__", "__main__"}) == sorted(named)
+
+
+def test_architecture_names_the_statements_that_write_each_table() -> None:
+    writes: dict[str, set[str]] = {}
+    for path in (ROOT / "include" / "sql").glob("*.sql"):
+        for name in re.findall(r"(?:insert into|update|delete from) anomaly\.(\w+)", path.read_text()):
+            writes.setdefault(name, set()).add(path.name)
+    rows = table(ARCHITECTURE, "Which statement writes which table")
+    assert {bare(row[0]): set(re.findall(r"`(\w+\.sql)`", row[2])) for row in rows if "function" not in row[2]} == writes
+
+
+def test_architecture_names_methods_that_exist() -> None:
+    methods = set()
+    for path in (ROOT / "plugins" / "anomaly").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                methods |= {f"{node.name}.{item.name}" for item in node.body if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)}
+    named = set(re.findall(r"`([A-Z]\w+\.\w+)`", ARCHITECTURE.read_text()))
+    assert len(named) > 2
+    assert named - methods - {"Session.send"} == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=short)
 def test_files_and_commands_that_a_page_names_exist(page: Path) -> None:
     text = page.read_text()
-    there = {path.name for folder in ("include", "plugins", "dags", "config", "embedded") for path in (ROOT / folder).rglob("*.*")}
-    named = re.findall(r"`(?:[\w./-]*/)?(\w+\.(?:sql|py))`", text)
-    assert [name for name in named if name not in there and name != "0001_….sql"] == []
+    folders = ("include", "plugins", "dags", "config", "embedded", "tests", "benchmarks", "docs")
+    there = [f"/{short(path)}" for folder in folders for path in (ROOT / folder).rglob("*.*")]
+    named = re.findall(r"`([\w./-]+\.(?:sql|py))`", text)
+    assert [name for name in named if not any(path.endswith(f"/{name}") for path in there)] == []
     assert [name for name in re.findall(r"(?<![\w/])bin/(\w+)", text) if not (ROOT / "bin" / name).is_file()] == []
 
 
