@@ -129,6 +129,13 @@ def test_architecture_names_the_statements_that_write_each_table() -> None:
     assert {bare(row[0]): set(re.findall(r"`(\w+\.sql)`", row[2])) for row in rows if "function" not in row[2]} == writes
 
 
+def test_the_list_of_decisions_has_the_title_of_each_page() -> None:
+    folder = ROOT / "docs" / "adr"
+    titles = {page.name: page.read_text().partition("\n")[0].removeprefix("# ") for page in folder.glob("0*.md")}
+    listed = re.findall(r"\]\((0.*?\.md)\) \| (.*?)(?: \(replaced by \d{4}\))? \|$", (folder / "README.md").read_text(), re.MULTILINE)
+    assert dict(listed) == titles
+
+
 def test_architecture_names_methods_that_exist() -> None:
     methods = set()
     for path in (ROOT / "plugins" / "anomaly").rglob("*.py"):
