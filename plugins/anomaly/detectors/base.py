@@ -1,4 +1,4 @@
-"""What a detector is to the pipeline, and what a connection says about one."""
+"""The protocol between pipeline and detectors, and the values of a detector's connection."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Detector(Protocol):
 
     @property
     def price(self) -> float | None:
-        """What one request costs, where the connection states it; it does not shape an answer."""
+        """The price of one request, if the connection states it. It does not shape an answer."""
         ...
 
     @property

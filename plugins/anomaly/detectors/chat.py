@@ -1,4 +1,4 @@
-"""What the dialects of language models that see share: the instructions, the shape of the answer, and how it is read."""
+"""The common part of the dialects for language models that read images: instructions, schema of the answer, parsing."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _READ = {name: name for name in (*_VERDICT, "model", "usage")}
 
 
 class Request:
-    """What the connection's extras say about a request to a model."""
+    """The extras of the connection that shape a request to a model."""
 
     def __init__(self, extras: Extras) -> None:
         self.model = extras.text("model")

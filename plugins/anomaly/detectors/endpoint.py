@@ -28,7 +28,7 @@ ERROR_BODY_BYTES = 64 * 1024
 
 
 def session(settings: Settings, base_url: str) -> PooledSession:
-    """A session for one detector, its pool as large as the detector's slots.
+    """Return a session for one detector, its pool as large as the detector's slots.
 
     It does not retry: that would go past the throttle, and sleep through whatever Retry-After says. Proxies of the
     environment are read once, here, instead of at every request; ~/.netrc is not read.
@@ -52,7 +52,7 @@ class Reply(NamedTuple):
 
 
 class Endpoint:
-    """Where a dialect posts to."""
+    """The URL, headers and session to which a dialect posts."""
 
     def __init__(self, session: PooledSession, settings: Settings, *, url: str, headers: Mapping[str, str]) -> None:
         parts = urlsplit(url)
@@ -92,7 +92,7 @@ class Endpoint:
 
 
 def url_of(connection: DetectorConnection, path: str) -> str:
-    """The connection's address and *path*.
+    """Return the address of *path* at the connection's host.
 
     Raises:
         Misconfigured: the address is none of http or https.

@@ -78,7 +78,7 @@ _MESSAGE_CHARS = 200
 
 
 def from_response(status: int, headers: Mapping[str, str], body: bytes, *, where: str) -> AnomalyError:
-    """The error that a response without a verdict is. *headers* compares names without regard to case."""
+    """Return the error for a response without a verdict. *headers* compares names without regard to case."""
     document = _document(body)
     kind = _kind_by_body(document) or _kind_by_status(status, headers)
     said = f"{where} answered {status}{_details(document)}"
@@ -88,7 +88,7 @@ def from_response(status: int, headers: Mapping[str, str], body: bytes, *, where
 
 
 def from_exception(exc: Exception, *, where: str) -> AnomalyError:
-    """The error that an exception of requests or urllib3 is; its own text, which may quote an address, stays out."""
+    """Return the error for an exception of requests or urllib3, without its text, which may quote an address."""
     if isinstance(exc, _WRONG_ADDRESS):
         return Misconfigured(f"{where}: {type(exc).__name__}; check the address in the detector's connection")
     reason = getattr(exc, "reason", None) or exc
@@ -113,7 +113,7 @@ def _kind_by_body(document: dict[str, Any]) -> type[AnomalyError] | None:
 
 
 def _texts(document: dict[str, Any], names: tuple[str, ...]) -> list[str]:
-    """The texts that stand under one of *names*, in the document or in its `error`."""
+    """Return the texts under *names*, in the document and in its `error`."""
     inner = document.get("error")
     places = (document, inner) if isinstance(inner, dict) else (document,)
     return [place[name] for place in places for name in names if isinstance(place.get(name), str)]

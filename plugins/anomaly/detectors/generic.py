@@ -52,7 +52,7 @@ class Generic:
 
 
 def _body(extras: Extras) -> tuple[dict[str, object], request_body.Body]:
-    """How the image is sent: as it shapes the answer, and as it is done."""
+    """Return the format of the request's body for the digest of the configuration, and the function that builds the body."""
     kind = extras.choice("format", FORMATS, "bytes")
     if kind == "bytes":
         return {"format": kind}, request_body.raw_bytes

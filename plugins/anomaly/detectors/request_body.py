@@ -1,4 +1,4 @@
-"""How an image is put into a request's body, with one copy of its bytes and none of their base64."""
+"""Request bodies that carry an image, built with one copy of its bytes and none of their base64."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PLACEHOLDER = re.compile(r"\{(image_base64|media_type|sha256)\}")
 
 class Body(Protocol):
     def __call__(self, image: Image) -> tuple[bytes, str]:
-        """The body and its content type."""
+        """Return the body and its content type."""
         ...
 
 

@@ -38,7 +38,7 @@ def parsed(raw: bytes) -> Any:
 
 
 class Reading:
-    """Where an answer keeps what: one JMESPath expression a field of the verdict, then scale, offset and threshold."""
+    """Reads a verdict from an answer: one JMESPath expression for each field, then scale, offset and threshold."""
 
     def __init__(
         self, expressions: Mapping[str, str], *, model: str, scale: float = 1.0, offset: float = 0.0, threshold: float | None = None
@@ -50,7 +50,7 @@ class Reading:
         self._search = jmespath.compile("{" + ", ".join(f"{name}: ({text})" for name, text in expressions.items()) + "}")
         self._model, self._scale, self._offset, self._threshold = model, scale, offset, threshold
         self.shaping = {"answer": dict(expressions), "scale": scale, "offset": offset, "threshold": threshold}
-        """What of the verdict depends on this, for the digest of the configuration."""
+        """The parameters that shape a verdict, for the digest of the configuration."""
 
     def verdict(self, document: Any) -> Verdict:
         """Read a parsed answer.
@@ -84,7 +84,7 @@ class Reading:
         return None if value is None else _finite(value * self._scale + self._offset)
 
     def _is_anomaly(self, said: Any, score: float | None, threshold: float | None) -> bool:
-        """What the connection's threshold says, else the answer, else the answer's own threshold."""
+        """Decide by the connection's threshold, else by the answer, else by the answer's own threshold."""
         if isinstance(said, bool) and (self._threshold is None or score is None):
             return said
         if score is None or threshold is None or not (said is None or isinstance(said, bool)):
@@ -152,7 +152,7 @@ def _storable(value: Any) -> Any:
 
 
 def _heatmap(value: Any) -> bytes | None:
-    """A PNG in base64, or nothing: a record is done without a heat map, too."""
+    """Return the PNG in base64, or None where there is none: a record needs no heat map."""
     if value is None:
         return None
     try:
