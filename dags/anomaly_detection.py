@@ -74,12 +74,12 @@ PARAMS = {
         description="Claim nothing. Report how many records a run would claim, how long it would take, and its price.",
     ),
     "max_failure_rate": Param(
-        1.0,
+        0.5,
         type="number",
         minimum=0,
         maximum=1,
         title="Accepted failure rate",
-        description="The run fails if a larger share of its records failed.",
+        description="The run stops if, after 50 records, a larger share failed. A run in which all records failed is never a success.",
     ),
 }
 

@@ -15,6 +15,7 @@ AnomalyError                        each error has a stable `code`, which is sto
 │   ├── DetectorFailed
 │   ├── DetectorOverloaded
 │   ├── DetectorAnswerInvalid
+│   ├── InternalError
 │   ├── ArchiveUnavailable
 │   ├── DatabaseUnavailable
 │   └── Throttled                   no attempt is counted
@@ -37,6 +38,17 @@ class AnomalyError(Exception):
     """Base class of all errors of the project."""
 
     code = "anomaly_error"
+    may_concern_run = False
+    """True if the same failure of every record means that a setting is wrong."""
+
+    @property
+    def run_error(self) -> type[RunStopped]:
+        """The error that stops the run if this one concerns all records."""
+        return Misconfigured
+
+    def as_run_error(self) -> RunStopped:
+        """Return the error that stops the run, in the same words."""
+        return self.run_error(f"{self}; no other record was accepted, so the run stops and nothing is quarantined")
 
 
 class RecordRejected(AnomalyError):
@@ -55,6 +67,7 @@ class ImageDenied(RecordRejected):
     """Raised when the image host refuses the request (another 4xx, or too many redirects)."""
 
     code = "image_denied"
+    may_concern_run = True
 
 
 class ImageNotAnImage(RecordRejected):
@@ -86,11 +99,24 @@ class AddressBlocked(RecordRejected):
 
     code = "address_blocked"
 
+    def __init__(self, message: str, *, by_network: bool = False) -> None:
+        super().__init__(message)
+        self.may_concern_run = by_network  # a rule that refuses every address is a wrong setting
+
 
 class DetectorRefused(RecordRejected):
     """Raised when the detector rejects an image (400, 413, 415, 422, a refusal)."""
 
     code = "detector_refused"
+    may_concern_run = True
+
+    def __init__(self, message: str, *, run_error: type[RunStopped] | None = None) -> None:
+        super().__init__(message)
+        self._run_error = run_error or Misconfigured
+
+    @property
+    def run_error(self) -> type[RunStopped]:
+        return self._run_error
 
 
 class Retryable(AnomalyError):
@@ -121,6 +147,13 @@ class DetectorAnswerInvalid(Retryable):
     """Raised when the detector's answer does not match its connection."""
 
     code = "detector_answer_invalid"
+    may_concern_run = True
+
+
+class InternalError(Retryable):
+    """Raised when a record fails with an exception that the project does not know. It concerns this record alone."""
+
+    code = "internal_error"
 
 
 class ArchiveUnavailable(Retryable):

@@ -34,6 +34,7 @@ class Settings:
     detector_hold_s: float = _bounded(60.0, 0, 600, "longest Retry-After that a task waits for")
     throttle_patience_s: float = _bounded(600.0, 0, 3600, "how long a record waits in the task while the detector is throttling")
     detector_answer_max_bytes: int = _bounded(16 * MIB, 1024, 256 * MIB, "largest answer of the detector")
+    refusals_max: int = _bounded(5, 1, 100, "refusals or unreadable answers, with no record accepted before, after which the run stops")
     breaker_failures: int = _bounded(10, 1, 1000, "consecutive failures after which the detector or the bucket counts as down")
 
     fetch_workers: int = _bounded(16, 1, 256, "images downloaded at once, in one task")

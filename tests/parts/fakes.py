@@ -30,6 +30,8 @@ BATCH = BatchId(uuid.UUID(int=7))
 RUN = Run(dag_id="d", run_id="r", window=Window())
 SETTINGS = Settings(detector_slots=4, fetch_workers=2, archive_workers=2, commit_workers=2, detector_backoff_s=0.01, grace_s=2.0)
 BOUND_S = 20
+CONTROL = -1
+"""The number of the control image."""
 ANSWERED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -63,6 +65,7 @@ class FakeStore:
     """Called with the image and how often nobody had answered for it before."""
     asks: list[str] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
+    proven: set[str] = field(default_factory=set)
     parked_s: float | None = None
     released: bool = False
     commit_error: Callable[[Claim], BaseException | None] = lambda _: None
@@ -86,6 +89,12 @@ class FakeStore:
         self._fail("open_chunk", number)
         self.opened.append(number)
         return self.chunks[number]
+
+    def is_detector_proven(self, config: str) -> bool:
+        return config in self.proven
+
+    def add_proven_detector(self, config: str) -> None:
+        self.proven.add(config)
 
     def find_answers(self, run: Run, *, config: str, image_sha256s: Sequence[str]) -> dict[str, EarlierAnswer]:  # noqa: ARG002
         self.look_ups.append(list(image_sha256s))
@@ -181,7 +190,7 @@ class FakeDetector:
 
     def ask(self, image: Image, *, idempotency_key: str) -> Answer:
         assert len(idempotency_key) == 64
-        number = int(image.sha256)
+        number = int(image.sha256) if image.sha256.isdecimal() else CONTROL
         before = self.asked[number]
         self.asked[number] += 1
         self.in_flight += 1
@@ -260,6 +269,7 @@ class Bench:
     lose: Callable[[int], None] = field(default=lambda _: None)
     tallies: list[Tally] = field(default_factory=list)
     blamed: set[int] = field(default_factory=set)
+    proven: bool = True
 
     def pipeline(self, *, worked: Callable[[Tally], None] | None = None) -> Pipeline:
         return Pipeline(self.parts(on_worked=worked))
@@ -279,6 +289,7 @@ class Bench:
             lease_renewer=self._lease_renewer,
             on_worked=on_worked or self.tallies.append,
             blamed=self.blamed,
+            detector_proven=self.proven,
         )
 
     def _lease_renewer(self, on_lost: Callable[[int], None]) -> LeaseRenewer:

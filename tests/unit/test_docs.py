@@ -1,4 +1,4 @@
-"""The documentation agrees with the code about names, figures and examples, and its links have targets."""
+"""What the documentation says about names, figures, examples and links is so."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def short(path: Path) -> str:
 
 
 def table(page: Path, heading: str) -> list[list[str]]:
-    """Return the cells of the last table under a heading, row by row, without the head of the table."""
+    """The cells of the last table under a heading, row by row, without its own head."""
     section = re.split(r"^#+ ", page.read_text().partition(f"# {heading}\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
     rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in section.splitlines() if line.startswith("|")]
     return rows[max(number for number, row in enumerate(rows) if "---" in row[0]) + 1 :]
@@ -76,7 +76,7 @@ def test_a_figure_before_the_name_of_a_setting_is_its_default() -> None:
 
 
 def params_of_the_dag() -> dict[str, Any]:
-    """Return the DAG's params and their defaults. Parses the file, because importing Airflow takes seconds."""
+    """The DAG's params and their defaults, read and not imported: Airflow takes seconds."""
     tree = ast.parse((ROOT / "dags" / "anomaly_detection.py").read_text())
     (found,) = (node.value for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "PARAMS")
     assert isinstance(found, ast.Dict)
@@ -94,7 +94,7 @@ def test_the_table_of_params_is_that_of_the_dag() -> None:
 
 
 def kinds(kind: type[errors.AnomalyError]) -> Iterator[type[errors.AnomalyError]]:
-    """Yield the errors that are raised and stored: the leaves of the tree below *kind*, and Throttled."""
+    """The errors below this one that are raised and stored: those that have no further ones below."""
     below = kind.__subclasses__()
     for each in below:
         yield from kinds(each)
@@ -120,12 +120,6 @@ def test_architecture_names_every_package_and_the_modules_beside_them() -> None:
     assert sorted(there - {"__init__", "__main__"}) == sorted(named)
 
 
-def test_architecture_names_every_other_folder() -> None:
-    named = re.findall(r"`(\w+)/", "\n".join(row[0] for row in table(ARCHITECTURE, "Other folders")))
-    there = {path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")}
-    assert sorted(there - {"dist", "docs", "logs", "plugins"}) == sorted(named)
-
-
 def test_architecture_names_the_statements_that_write_each_table() -> None:
     writes: dict[str, set[str]] = {}
     for path in (ROOT / "include" / "sql").glob("*.sql"):
@@ -133,13 +127,6 @@ def test_architecture_names_the_statements_that_write_each_table() -> None:
             writes.setdefault(name, set()).add(path.name)
     rows = table(ARCHITECTURE, "Which statement writes which table")
     assert {bare(row[0]): set(re.findall(r"`(\w+\.sql)`", row[2])) for row in rows if "function" not in row[2]} == writes
-
-
-def test_the_list_of_decisions_has_the_title_of_each_page() -> None:
-    folder = ROOT / "docs" / "adr"
-    titles = {page.name: page.read_text().partition("\n")[0].removeprefix("# ") for page in folder.glob("0*.md")}
-    listed = re.findall(r"\]\((0.*?\.md)\) \| (.*?)(?: \(replaced by \d{4}\))? \|$", (folder / "README.md").read_text(), re.MULTILINE)
-    assert dict(listed) == titles
 
 
 def test_architecture_names_methods_that_exist() -> None:
@@ -167,7 +154,7 @@ def test_files_and_commands_that_a_page_names_exist(page: Path) -> None:
 
 
 def examples() -> list[tuple[str, str, Given]]:
-    """Return each connection that a page shows: its page, its id, and its content as Airflow reads it."""
+    """Each connection that a page shows: its page, its id, and how Airflow reads it."""
     found = []
     for page in [*PAGES, ROOT / ".env.example"]:
         for variable, value in re.findall(r"^(?:# )?(AIRFLOW_CONN_\w+)='(.*)'$", page.read_text(), re.MULTILINE):
@@ -208,7 +195,7 @@ def test_the_report_that_is_shown_has_the_keys_of_a_report() -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    """Return the anchors that GitHub gives to the headings of a page."""
+    """The anchors that GitHub gives to a page's headings."""
     headings = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text()), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 

@@ -24,6 +24,14 @@ class AnswerStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    def is_detector_proven(self, config: str) -> bool:
+        """Return whether a detector's configuration has given a readable answer before."""
+        return bool(self._database.fetch_all("find_detector_config", {"config": config}))
+
+    def add_proven_detector(self, config: str) -> None:
+        """Record that a detector's configuration has given a readable answer."""
+        self._database.execute("add_detector_config", {"config": config})
+
     def find_answers(self, run: Run, *, config: str, image_sha256s: Sequence[str]) -> dict[str, EarlierAnswer]:
         """Return the newest answers of a detector's configuration by the SHA-256 of the image; in a fresh run, only those of the run."""
         params = {**run_params(run), "config": config, "image_sha256s": image_sha256s}

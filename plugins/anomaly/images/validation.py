@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from functools import cache
 from typing import TYPE_CHECKING
 
 from PIL import BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
@@ -33,6 +34,14 @@ _RIFF_HEADER_BYTES = 8
 
 # Its limit is process-wide and warns where threads cannot catch it. `_check` refuses large images before they are decoded.
 Pillow.MAX_IMAGE_PIXELS = None
+
+
+@cache
+def plain_image() -> Image:
+    """Return a grey image of 256 x 256 pixels."""
+    out = io.BytesIO()
+    Pillow.new("L", (256, 256), 128).save(out, "PNG")
+    return validated(out.getvalue(), max_px=256 * 256, source="plain image")
 
 
 def validated(content: bytes, *, max_px: int, source: str) -> Image:

@@ -46,7 +46,7 @@ class Run:
     chunk_size: int = CHUNK_SIZE
     max_records: int | None = None
     fresh: bool = False
-    max_failure_rate: float = 1.0
+    max_failure_rate: float = 0.5
     dry_run: bool = False
     """Claim nothing, and report what the run would claim."""
     requested_by: str = "airflow"

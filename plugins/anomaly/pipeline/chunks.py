@@ -15,6 +15,8 @@ from anomaly.metrics import Tally
 from anomaly.pipeline.chunk_source import chunk_source, open_next
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from anomaly.models.records import Claim
     from anomaly.pipeline.parts import Parts
     from anomaly.pipeline.stages import Stage, Timings
@@ -63,6 +65,7 @@ class Chunks:
         self._opening: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
         self._closed = asyncio.Event()
+        self._stopped = False
 
     def __aiter__(self) -> Chunks:
         return self
@@ -123,6 +126,11 @@ class Chunks:
         self._in_work += len(not_begun)
         return not_begun
 
+    def stop(self) -> None:
+        """Close, and wait no longer for records to end."""
+        self._stopped = True
+        self.close()
+
     def abandon(self) -> None:
         """Wait no longer for a chunk that is being opened."""
         if self._opening:
@@ -132,6 +140,22 @@ class Chunks:
         """Raise LeaseLost if the record's chunk is held by someone else by now, or may be."""
         if self._held[claim.chunk].lost:
             raise LeaseLost(f"the lease of chunk {claim.chunk} is lost")
+
+    @contextlib.contextmanager
+    def set_aside(self) -> Iterator[None]:
+        """Do not count a record as in work while it waits for what becomes of the others."""
+        self._in_work -= 1
+        self._ended.set()
+        try:
+            yield
+        finally:
+            self._in_work += 1
+
+    async def idle(self) -> None:
+        """Wait until no record is in work, or `stop` is called."""
+        while self._in_work and not self._stopped:
+            self._ended.clear()
+            await self._ended.wait()
 
     async def mark_alone(self, claim: Claim, *, alone: bool) -> None:
         """Write down whether a suspect is the only record in work; raises LeaseLost if someone else holds the chunk."""

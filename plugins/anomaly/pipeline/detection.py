@@ -8,8 +8,9 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from anomaly import backoff
-from anomaly.errors import DetectorDown, DetectorOverloaded, LeaseLost, Retryable, Throttled
+from anomaly.errors import AnomalyError, DetectorAnswerInvalid, DetectorDown, DetectorOverloaded, LeaseLost, Retryable, Throttled
 from anomaly.models.quota import tokens_of
+from anomaly.pipeline.control import ControlRequest
 from anomaly.pipeline.quota import QuotaSharing
 from anomaly.pipeline.throttle import Breaker, Throttle
 
@@ -19,17 +20,21 @@ if TYPE_CHECKING:
     from anomaly.models.answers import Answer
     from anomaly.models.records import Claim
     from anomaly.pipeline.parts import Parts
+    from anomaly.pipeline.refusals import Refusals
     from anomaly.pipeline.stages import Stage, Timings
 
 log = logging.getLogger(__name__)
 
 MAX_JITTER = 1.1
+INVALID_RETRIES = 1
+"""Further requests after an unreadable answer: the detector answers, and most likely gives the same answer again."""
 
 
 class DetectionScheduler:
     """Decides which record asks the detector, and when. For the event loop's thread.
 
     Args:
+        refusals: the detector's refusals; a first few requests try a detector that has not answered yet.
         stage: as many threads as slots.
         sharing: one thread for the statement that shares the detector's quota.
         paid: tasks whose request is in flight or answered; they may end after a stop.
@@ -41,6 +46,7 @@ class DetectionScheduler:
         self,
         parts: Parts,
         *,
+        refusals: Refusals,
         stage: Stage,
         sharing: Stage,
         paid: set[asyncio.Task[Any] | None],
@@ -48,6 +54,7 @@ class DetectionScheduler:
         check: Callable[[Claim], None],
     ) -> None:
         self._parts, self._settings = parts, parts.settings
+        self._refusals = refusals
         self._stage = stage
         self._paid = paid
         self._may_start = may_start
@@ -61,6 +68,7 @@ class DetectionScheduler:
         self._unwritten_max = self._settings.detector_slots + max(self._settings.detector_slots, self._settings.archive_workers)
         self._answered_began_at = float("-inf")
         """When the latest request began that was answered."""
+        self._control = ControlRequest(stage, parts.ask_control)
         self._closed = False
 
     @property
@@ -76,7 +84,7 @@ class DetectionScheduler:
             DetectorDown: the detector failed again and again, for whatever record.
             Retryable: this record failed after all its retries.
         """
-        failures, failing_since, throttled_since = 0, 0.0, None
+        failures, invalid, failing_since, throttled_since = 0, 0, 0.0, None
         while True:
             await self._slot(claim, first=throttled_since is not None)
             began = self._parts.clock()
@@ -90,11 +98,17 @@ class DetectionScheduler:
                 if self._parts.clock() - throttled_since >= self._settings.throttle_patience_s:
                     self._give_back_waiting(exc.retry_after_s)
                     raise
+            except DetectorAnswerInvalid as exc:
+                self._free_slot(began, exc)
+                self._breaker.succeeded()
+                invalid += 1
+                if invalid > INVALID_RETRIES or not self._refusals.accepted:
+                    raise
             except Retryable as exc:
                 self._free_slot(began, exc)
                 failing_since = failing_since if failures else self._parts.clock()
                 failures += 1
-                self._judge(claim, exc, failures, failing_since)
+                await self._judge(claim, exc, failures, failing_since)
                 wait_s = backoff.delay_s(failures, base_s=self._settings.detector_backoff_s, cap_s=60.0, rng=self._parts.rng)
                 self._parts.metrics.retried("detector")
                 log.info("detector is asked again id=%d in_s=%.1f: %s", claim.record_id, wait_s, exc)
@@ -106,6 +120,8 @@ class DetectionScheduler:
                 self._unwritten += 1
                 self._throttle.answered(began=began, tokens=tokens_of(answer.verdict.usage))
                 self._breaker.succeeded()
+                self._refusals.accept()
+                self._control.request = request
                 self._answered_began_at = max(self._answered_began_at, began)
                 if answer.pause_s:
                     self._pause(answer.pause_s)
@@ -117,18 +133,24 @@ class DetectionScheduler:
         self._unwritten -= 1
         self.dispatch()
 
-    def _judge(self, claim: Claim, error: Retryable, failures: int, failing_since: float) -> None:
+    async def _judge(self, claim: Claim, error: Retryable, failures: int, failing_since: float) -> None:
         """Raise if a failed record is not asked about again: its own error, or DetectorDown.
 
-        The detector is at fault unless it answered, after this record's first failure, for another one. Then no record pays for it
-        with an attempt.
+        The record is at fault if the detector, after the record's first failure, answered for another one or for the control image.
+        Otherwise the detector is, and no record pays for it with an attempt.
         """
         if self._answered_began_at > failing_since:
             self._parts.blamed.add(claim.record_id)
         given_up = failures > self._settings.detector_retries
         if claim.record_id not in self._parts.blamed and (self._breaker.failed() or (given_up and self._parts.holder.last_try)):
-            delay_s = self._parts.retry_delay_s(hint_s=self._throttle.wait_s())
-            raise DetectorDown(f"the detector failed again and again: {error}", delay_s=delay_s)
+            began = self._parts.clock()
+            if not await self._control.is_answered():
+                delay_s = self._parts.retry_delay_s(hint_s=self._throttle.wait_s())
+                raise DetectorDown(f"the detector failed again and again: {error}", delay_s=delay_s)
+            self._parts.blamed.add(claim.record_id)
+            self._breaker.succeeded()
+            self._answered_began_at = max(self._answered_began_at, began)
+            self.dispatch()
         if given_up:
             raise error
 
@@ -148,6 +170,7 @@ class DetectionScheduler:
         except (asyncio.CancelledError, LeaseLost):
             if not turn.cancelled() and turn.result() is None:
                 self._throttle.give_back()
+                self._refusals.probes -= 1
                 self.dispatch()
             raise
         self._paid.add(asyncio.current_task())
@@ -158,7 +181,8 @@ class DetectionScheduler:
         while self._waiting and self._may_start.is_set() and throttle.in_flight + self._unwritten < self._unwritten_max:
             if self._waiting[0].done():
                 self._waiting.popleft()
-            elif throttle.try_acquire():
+            elif self._refusals.may_probe and not self._control.in_flight and throttle.try_acquire():
+                self._refusals.probes += 1
                 self._waiting.popleft().set_result(None)
             else:
                 return
@@ -168,6 +192,8 @@ class DetectionScheduler:
             self._parts.metrics.throttled(error)
         self._throttle.failed(began=began, overloaded=isinstance(error, Throttled | DetectorOverloaded))
         self._paid.discard(asyncio.current_task())
+        if not (isinstance(error, AnomalyError) and error.may_concern_run):
+            self._refusals.probes -= 1
         if self._closed and isinstance(error, Retryable):
             raise asyncio.CancelledError  # it would be asked again
         self.dispatch()

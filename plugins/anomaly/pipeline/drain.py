@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 from anomaly.errors import AnomalyError, ChunkIncomplete, DetectorDown, Interrupted
+from anomaly.pipeline import runs
 from anomaly.pipeline.worker import Worker
 
 if TYPE_CHECKING:
@@ -41,6 +43,9 @@ class Pipeline:
             self._failure = exc
         finally:
             self._loop = None
+        if self._worker and self._worker.outcomes.detector.accepted and not self._parts.detector_proven:
+            prove = partial(self._parts.store.add_proven_detector, self._parts.detector.config)
+            runs.optional("the detector is not recorded as proven", prove)
         try:
             self._conclude()
         finally:

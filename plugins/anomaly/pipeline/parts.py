@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from anomaly.backoff import delay_s
 from anomaly.errors import AnomalyError
+from anomaly.images.validation import plain_image
 from anomaly.metrics import SILENT
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ class ChunkStore(Protocol):
 class Store(ChunkStore, Protocol):
     """The records database. Statements that end a record return its status now, or raise LeaseLost."""
 
+    def is_detector_proven(self, config: str) -> bool: ...
+    def add_proven_detector(self, config: str) -> None: ...
     def find_answers(self, run: Run, *, config: str, image_sha256s: Sequence[str]) -> dict[str, EarlierAnswer]: ...
     def find_or_acquire_ask(
         self, run: Run, holder: Holder, *, config: str, wanted: Sequence[AnswerLookup]
@@ -135,7 +138,15 @@ class Parts:
     metrics: Metrics = SILENT
     blamed: set[int] = field(default_factory=set)
     """Ids of records that failed while the detector answered for others. Grows, and is kept for the task's next try."""
+    detector_proven: bool = False
+    """True if this configuration of the detector has given a readable answer before."""
     clock: Callable[[], float] = time.monotonic
+
+    @property
+    def in_memory_max(self) -> int:
+        """Records that may hold an image at once: as many as the stages can use, and more than wait for a decision about refusals."""
+        settings = self.settings
+        return max(2 * settings.detector_slots + settings.fetch_workers + settings.archive_workers, 2 * settings.refusals_max + 2)
 
     def retry_delay_s(self, *, hint_s: float = 0.0) -> float:
         """Return the seconds until the task's next try, at least *hint_s*."""
@@ -151,6 +162,10 @@ class Parts:
         """Send one request to the detector. Its idempotency key is the same whenever the archived answer would be the same. Blocks."""
         key = hashlib.sha256(f"{self.detector.config}/{image.sha256}/{self.answers_of or ''}".encode()).hexdigest()
         return self.detector.ask(image, idempotency_key=key)
+
+    def ask_control(self) -> Answer:
+        """Ask about a plain grey image, to find out if the detector answers at all. Blocks."""
+        return self.ask(plain_image())
 
     def archive_answer(self, claim: Claim, image: Image, answer: Answer) -> tuple[str, str | None]:
         """Archive an answer, then its heat map, without which the record is done all the same; return their keys. Blocks."""

@@ -172,15 +172,24 @@ def judge(run: Run, body: dict[str, Any], *, failed_tasks: Sequence[str]) -> Non
 
     Raises:
         RunStopped: the claim or a mapped task failed.
-        FailureRateExceeded: more records failed than `max_failure_rate` allows.
+        FailureRateExceeded: more records failed than `max_failure_rate` allows, or all of them.
     """
     events: dict[str, int] = body.get("events", {})
     if failed_tasks:
         raise RunStopped(f"{len(failed_tasks)} tasks failed: {', '.join(failed_tasks[:5])}")
     failed = sum(count for event, count in events.items() if event in FAILED_EVENTS)
     worked = failed + events.get("committed", 0)
+    if error := failure_rate_error(run, failed=failed, worked=worked):
+        raise error
+    if worked and failed == worked:
+        raise FailureRateExceeded(f"all {worked} records failed")
+
+
+def failure_rate_error(run: Run, *, failed: int, worked: int) -> FailureRateExceeded | None:
+    """Return the error of a run of which more records failed than `max_failure_rate` allows."""
     if worked and failed / worked > run.max_failure_rate:
-        raise FailureRateExceeded(f"{failed} of {worked} records failed, more than max_failure_rate={run.max_failure_rate:g} allows")
+        return FailureRateExceeded(f"{failed} of {worked} records failed, more than max_failure_rate={run.max_failure_rate:g} allows")
+    return None
 
 
 def report_backlog(store: StatsStore, metrics: Metrics) -> None:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from anomaly import errors
 from anomaly.models.answers import ArchiveKeys
 from anomaly.pipeline.chunks import Chunks
 from anomaly.pipeline.deduplication import Deduplication
 from anomaly.pipeline.detection import DetectionScheduler
+from anomaly.pipeline.outcomes import OUTAGES, Outcome, Outcomes
 from anomaly.pipeline.stages import Stage
 
 if TYPE_CHECKING:
@@ -30,17 +31,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-OUTAGES = (errors.ArchiveUnavailable, errors.DatabaseUnavailable)
-"""Failures of what every record needs: they are waited for, and no record pays for them with an attempt."""
 SAMPLE_S = 5.0
 """Seconds between two samples of the gauges."""
-
-
-class Outcome(NamedTuple):
-    """The end of a record: an event of the tally, and the error that led to it."""
-
-    event: str
-    error: errors.AnomalyError | None = None
 
 
 class Worker:
@@ -54,7 +46,7 @@ class Worker:
         self._outages = 0
         self._may_start = asyncio.Event()
         self._may_start.set()
-        self._in_memory = asyncio.Semaphore(2 * settings.detector_slots + settings.fetch_workers + settings.archive_workers)
+        self._in_memory = asyncio.Semaphore(parts.in_memory_max)
         self._commit = partial(parts.store.commit, config=parts.detector.config, run=parts.run, holder=parts.holder)
         self._fetching = Stage("fetch", workers=settings.fetch_workers)
         self._archiving = Stage("archive", workers=settings.archive_workers)
@@ -64,7 +56,17 @@ class Worker:
         self.stages = (self._fetching, self._archiving, self._committing, claiming, finding, sharing, detecting)
         self.chunks = Chunks(parts, stage=claiming)
         check, may_start = self.chunks.check, self._may_start
-        self.detection = DetectionScheduler(parts, stage=detecting, sharing=sharing, paid=self._paid, may_start=may_start, check=check)
+        write = partial(self._patiently, self._committing)
+        self.outcomes = Outcomes(parts, self.chunks, write=write, may_end=self._paid, stop=self.stop)
+        self.detection = DetectionScheduler(
+            parts,
+            refusals=self.outcomes.detector,
+            stage=detecting,
+            sharing=sharing,
+            paid=self._paid,
+            may_start=may_start,
+            check=check,
+        )
         self._deduplication = Deduplication(
             parts,
             patiently=self._patiently,
@@ -90,6 +92,8 @@ class Worker:
                         task = records.create_task(self._finish(claim))
                         self._records.add(task)
                         task.add_done_callback(self._forget)
+                    await self.chunks.idle()
+                    self.outcomes.settle()
                 except Exception as exc:  # noqa: BLE001  # no chunk can be opened: records in work end, and the task with this error
                     self.stop(exc)
             for task in tasks:
@@ -103,7 +107,7 @@ class Worker:
         if isinstance(error, errors.DetectorDown):
             self._parts.metrics.breaker_opened()
         self.stopped_by = error
-        self.chunks.close()
+        self.chunks.stop()
         self.detection.close()
         for task in self._records - self._paid:
             task.cancel()
@@ -140,10 +144,11 @@ class Worker:
             try:
                 outcome = await self._process(claim, timings)
             except BaseExceptionGroup as group:
-                outcome = await self._failed(claim, group.exceptions[0], timings)
+                outcome = await self.outcomes.of_failure(claim, group.exceptions[0], timings)
             log.debug("record %s id=%d token=%d took_ms=%s", outcome.event, claim.record_id, claim.token, timings)
             await self._deduplication.end(claim, stays_claimed=outcome.event == "unfinished")
             await self.chunks.end(claim, outcome.event, outcome.error, timings)
+            self.outcomes.count(outcome)
         except asyncio.CancelledError:
             raise
         except BaseException as exc:  # noqa: BLE001  # the whole run's fault or ours
@@ -156,6 +161,7 @@ class Worker:
             if claim.is_suspect:
                 await self.chunks.mark_alone(claim, alone=True)
             image = await self._fetching.run(parts.images.fetch, claim.image_url, timings=timings)
+            self.outcomes.images.accept()
             self.chunks.check(claim)
             image_key = steps.create_task(self._patiently(self._archiving, parts.archive.put_image, image, timings=timings))
             answer = await self._deduplication.answer(claim, image, partial(self._ask, claim, image, timings), timings)
@@ -178,40 +184,6 @@ class Worker:
         finally:
             if not answer.reused:
                 self.detection.written()
-
-    async def _failed(self, claim: Claim, error: BaseException, timings: Timings) -> Outcome:
-        """Write down how a record without a verdict ends, or raise an error that concerns the whole run."""
-        log.debug("record failed id=%d: %s: %s", claim.record_id, getattr(error, "code", type(error).__name__), error)
-        store, took = self._parts.store, dict(timings)
-        match error:
-            case errors.LeaseLost():
-                return Outcome(errors.LeaseLost.code)
-            case errors.RecordRejected():
-                return await self._write(claim, "quarantined", error, partial(store.quarantine, claim, error=error, timings=took))
-            case errors.Throttled():
-                for waiting in self.chunks.close():
-                    given_back = await self._give_back(waiting, error)
-                    await self.chunks.end(waiting, given_back.event, given_back.error, {})
-                return await self._give_back(claim, error)
-            case errors.Retryable() if self._parts.holder.last_try and not isinstance(error, OUTAGES):
-                return await self._write(claim, "deferred", error, partial(store.defer, claim, error=error, timings=took))
-            case errors.Retryable():
-                log.info("record left for the next try id=%d %s: %s", claim.record_id, error.code, error)
-                return Outcome("unfinished", error)
-            case _:
-                raise error
-
-    async def _give_back(self, claim: Claim, error: errors.Throttled) -> Outcome:
-        give_back = partial(self._parts.store.give_back, claim, error=error, not_before_s=error.retry_after_s)
-        return await self._write(claim, "throttled", error, give_back)
-
-    async def _write(self, claim: Claim, event: str, error: errors.AnomalyError, write: Callable[[], str]) -> Outcome:
-        try:
-            status = await self._patiently(self._committing, write)
-        except errors.LeaseLost:
-            return Outcome(errors.LeaseLost.code)
-        log.warning("record %s id=%d status=%s %s: %s", event, claim.record_id, status, error.code, error)
-        return Outcome("quarantined" if status == "quarantined" else event, error)
 
     async def _patiently(self, stage: Stage, call: Callable[..., T], *arguments: Any, **timed: Any) -> T:
         """Run a call on a stage, and again while bucket or database are away. Meanwhile nothing new is asked.

@@ -142,7 +142,8 @@ class _PublicOnly(HTTPConnection):
                     break
         finally:
             self.host = name  # certificate and Host header belong to the name
-        raise failure or AddressBlocked(f"{self.host} leads to an address that images may not come from (see allow_networks)")
+        blocked = f"{self.host} leads to an address that images may not come from (see allow_networks)"
+        raise failure or AddressBlocked(blocked, by_network=True)
 
     def _allowed_addresses(self, name: str) -> list[str]:
         try:

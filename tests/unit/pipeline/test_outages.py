@@ -10,7 +10,7 @@ import pytest
 
 from anomaly import errors
 from anomaly.models.runs import Holder
-from tests.parts.fakes import SETTINGS, Bench, FakeArchive, FakeDetector, FakeStore, claims
+from tests.parts.fakes import CONTROL, SETTINGS, Bench, FakeArchive, FakeDetector, FakeStore, claims
 
 LAST_TRY = Holder(map_index=0, try_number=4, last_try=True)
 BAD = 3
@@ -23,7 +23,7 @@ def failing(bad: set[int]) -> FakeDetector:
 
 @pytest.mark.parametrize("records", [1, 3, 9])
 def test_an_outage_with_few_records_left_on_the_last_try_costs_none_of_them_an_attempt(records: int) -> None:
-    bench = Bench(FakeStore([claims(range(records))]), detector=failing(set(range(records))), holder=LAST_TRY)
+    bench = Bench(FakeStore([claims(range(records))]), detector=failing({CONTROL, *range(records)}), holder=LAST_TRY)
     with pytest.raises(errors.DetectorDown):
         bench.drain()
     assert bench.store.outcome == {}
@@ -57,6 +57,43 @@ def test_records_that_failed_by_themselves_are_deferred_on_the_last_try_however_
     bench = Bench(FakeStore([claims(bad)]), detector=failing(bad), holder=LAST_TRY, blamed=set(bad))
     bench.drain()
     assert bench.store.outcome == dict.fromkeys(bad, "deferred detector_failed")
+
+
+@pytest.mark.parametrize("records", [1, 3])
+def test_records_that_fail_alone_are_deferred_on_the_last_try_because_the_detector_answers_a_control_request(records: int) -> None:
+    bench = Bench(FakeStore([claims(range(records))]), detector=failing(set(range(records))), holder=LAST_TRY)
+    bench.drain()
+    assert bench.store.outcome == dict.fromkeys(range(records), "deferred detector_failed")
+    assert bench.detector.asked[CONTROL] <= records
+
+
+def test_twelve_bad_records_in_a_row_of_sixty_are_deferred_and_the_others_are_done() -> None:
+    bad = set(range(20, 32))
+    bench = Bench(FakeStore([claims(range(60))]), detector=failing(bad), holder=LAST_TRY)
+    bench.drain()
+    assert bench.store.outcome == dict.fromkeys(range(60), "committed") | dict.fromkeys(bad, "deferred detector_failed")
+
+
+def test_on_an_earlier_try_a_row_of_bad_records_is_left_for_the_next_try_and_the_others_are_done() -> None:
+    bad = set(range(20, 32))
+    bench = Bench(FakeStore([claims(range(60))]), detector=failing(bad))
+    with pytest.raises(errors.ChunkIncomplete):
+        bench.drain()
+    assert bench.store.outcome == dict.fromkeys(set(range(60)) - bad, "committed")
+
+
+def test_while_a_control_request_is_out_no_other_request_begins() -> None:
+    began: list[int] = []
+
+    def script(number: int, _before: int) -> errors.AnomalyError:
+        began.append(number)
+        return errors.DetectorFailed("503")
+
+    bench = Bench(FakeStore([claims(range(100))]), detector=FakeDetector(script))
+    with pytest.raises(errors.DetectorDown):
+        bench.drain()
+    assert began.count(CONTROL) == 1
+    assert len(began) <= SETTINGS.breaker_failures + SETTINGS.detector_slots + 1
 
 
 @dataclass

@@ -203,3 +203,9 @@ def test_a_cleared_run_is_mapped_over_no_fewer_chunks_than_before(due: int, numb
     rows = Rows(due=due, tasks_before=3 if due < 8 else 1)
     claimed = runs.claim(RUN, store=rows, archive=Bucket(), queue_lease_s=60, chunks_max=10)
     assert [chunk.number for chunk in claimed] == numbers
+
+
+@pytest.mark.parametrize("failed", [1, 49])
+def test_a_run_in_which_everything_failed_is_never_green(failed: int) -> None:
+    with pytest.raises(FailureRateExceeded, match=f"all {failed} records failed"):
+        runs.judge(replace(RUN, max_failure_rate=1.0), {"events": {"quarantined": failed}}, failed_tasks=[])
