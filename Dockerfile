@@ -14,21 +14,19 @@ RUN pip install --no-cache-dir -r reference_detector/requirements.txt -c constra
 COPY reference_detector reference_detector
 COPY embedded/__init__.py embedded/demo.py embedded/image_host.py embedded/
 COPY embedded/sql embedded/sql
-COPY server/__init__.py server/demo.py server/
 USER 50000
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 CMD ["python", "-m", "reference_detector", "--host", "0.0.0.0", "--port", "8600", "--data", "/var/lib/detector"]
 
 FROM ${AIRFLOW_IMAGE} AS airflow
 COPY requirements.txt constraints.txt /opt/anomaly/
-COPY server/requirements.txt /opt/anomaly/server/
+COPY deploy/server/requirements.txt /opt/anomaly/deploy/server/
 # The official image wants pip to run as its own user, which is the user here.
-RUN pip install --no-cache-dir -r /opt/anomaly/server/requirements.txt -c /opt/anomaly/constraints.txt
+RUN pip install --no-cache-dir -r /opt/anomaly/deploy/server/requirements.txt -c /opt/anomaly/constraints.txt
 COPY config /opt/airflow/config
 COPY include /opt/airflow/include
 COPY plugins /opt/airflow/plugins
-COPY embedded/__init__.py embedded/connections.py embedded/connection_env.py /opt/airflow/embedded/
-COPY server /opt/airflow/server
+COPY deploy/server /opt/airflow/deploy/server
 COPY dags /opt/airflow/dags
 ENV PYTHONPATH=/opt/airflow:/opt/airflow/plugins:/opt/airflow/config PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 50000

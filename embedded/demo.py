@@ -1,8 +1,14 @@
-"""The demo's records: photos of solar cells that the reference detector has never seen, with what experts said about them."""
+"""Demo records: photos of solar cells that the reference detector was not trained on, with the experts' labels.
+
+`python -m embedded.demo --images http://image-host:8000 --records 200` enqueues them in the database SERVER_RECORDS.
+"""
 
 from __future__ import annotations
 
+import argparse
 import functools
+import os
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, LiteralString
@@ -11,6 +17,8 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
+from reference_detector.dataset import data_folder, split
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -18,28 +26,38 @@ if TYPE_CHECKING:
 
 WEEK_S = 7 * 86_400
 STEP_S = 7_919
-"""Prime to a week, so that the ages spread evenly over it whatever the number of records."""
+"""Coprime to a week, so that the ages spread evenly over it for any number of records."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m embedded.demo", description="Enqueue photos of solar cells.")
+    parser.add_argument("--images", required=True, help="address of the image host")
+    parser.add_argument("--records", type=int, required=True, help="number of demo records without a verdict afterwards")
+    options = parser.parse_args()
+    added = enqueue(os.environ["SERVER_RECORDS"], split().rest, base_url=options.images, waiting=options.records, images=data_folder())
+    sys.stdout.write(f"{added} records added; start a run of anomaly_detection\n")
 
 
 @functools.cache
 def statement(name: str) -> LiteralString:
-    text: Any = (Path(__file__).parent / "sql" / f"{name}.sql").read_text()  # a file of this package, and so as literal as its code
+    """Return the text of `sql/<name>.sql`."""
+    text: Any = (Path(__file__).parent / "sql" / f"{name}.sql").read_text()  # part of this package, as trusted as its code
     found: LiteralString = text
     return found
 
 
 def row(connection: psycopg.Connection[Any], name: str, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The one row of a statement."""
+    """Run a statement that returns one row; return the row by column name."""
     with connection.cursor(row_factory=dict_row) as cursor:
         found = cursor.execute(statement(name), params).fetchone()
     return found or {}
 
 
 def enqueue(dsn: str, cells: Sequence[Cell], *, base_url: str, waiting: int, images: Path) -> int:
-    """Enqueue as many records as it takes that *waiting* of them wait for a verdict; return how many were added.
+    """Add demo records until *waiting* of them have no verdict; return the number added.
 
-    They go on in the order of *cells* where the last call ended, and begin anew after the last cell. Records that wait already
-    find their images at *base_url* afterwards.
+    Takes *cells* in order, from where the last call ended, and starts over after the last one. Earlier records without a verdict
+    are moved to *base_url*.
     """
     with psycopg.connect(dsn) as connection:
         connection.execute("lock table anomaly.records in share row exclusive mode")
@@ -52,7 +70,7 @@ def enqueue(dsn: str, cells: Sequence[Cell], *, base_url: str, waiting: int, ima
 
 
 def now(dsn: str) -> datetime:
-    """The time by the database's clock."""
+    """Return the time of the database's clock."""
     with psycopg.connect(dsn) as connection:
         found = connection.execute("select clock_timestamp()").fetchone()
     return datetime.now(UTC) if found is None else found[0]
@@ -65,3 +83,7 @@ def _records(numbers: range, cells: Sequence[Cell], base_url: str, images: Path)
         attributes = {"demo": path, "type": "mono", "defect_probability": cell.probability}
         age_s = 60 + number * STEP_S % WEEK_S
         yield {"image_url": f"{base_url}/{path}", "age_s": age_s, "attributes": Jsonb(attributes)}
+
+
+if __name__ == "__main__":
+    main()

@@ -14,9 +14,10 @@ import psycopg
 import requests
 from filelock import FileLock, Timeout
 
+from anomaly import connection_env
 from anomaly.errors import AnomalyError
 from anomaly.settings import Settings
-from embedded import connections, job, state, summary
+from embedded import job, state, summary
 from embedded.errors import AlreadyRunning, EmbeddedError, StartFailed
 from embedded.process import ROOT
 from embedded.progress import Screen
@@ -54,7 +55,7 @@ def _refuse(exc: Exception, code: int) -> int:
 def _alone(given: argparse.Namespace, screen: Screen) -> int:
     """Check what was given, then make sure that only one at a time works on the folder of state."""
     Settings.from_environ(os.environ)
-    connections.check_given(os.environ)
+    connection_env.check(os.environ)
     given.state.mkdir(parents=True, exist_ok=True)
     lock = FileLock(given.state / "run.lock")
     try:

@@ -9,6 +9,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from anomaly import connection_env
 from anomaly.db.schema import migrate
 from embedded import airflow, connections, demo, signals, stale_runs
 from embedded.postgres import Postgres
@@ -38,11 +39,11 @@ class Stack:
         self._port = port
         self._screen = screen
         given = os.environ
-        self.own_database = bool(given.get(connections.DB))
+        self.own_database = bool(given.get(connection_env.DB))
         self.with_demo = with_demo or not self.own_database
         self.postgres = Postgres(state / "postgres")
-        self.s3 = None if given.get(connections.S3_BUCKET) else S3(state / "s3")
-        self.detector = None if given.get(connections.DETECTOR) else reference_detector(state / "detector")
+        self.s3 = None if given.get(connection_env.S3) else S3(state / "s3")
+        self.detector = None if given.get(connection_env.DETECTOR) else reference_detector(state / "detector")
         self.images: WebService | None = image_host(state / "images", images=data_folder()) if self.with_demo else None
         self.airflow: airflow.Airflow | None = None
         self.began = datetime.now(UTC)
@@ -51,7 +52,7 @@ class Stack:
     @property
     def dsn(self) -> str:
         """Where the records are."""
-        return connections.given_dsn(os.environ) if self.own_database else connections.to_postgres(self.postgres)
+        return connection_env.records_dsn(os.environ) if self.own_database else connections.to_postgres(self.postgres)
 
     def end_leftovers(self) -> None:
         """End what an earlier start left behind, should it have been killed together with its warden."""
@@ -127,13 +128,13 @@ class Stack:
     def _connections(self) -> dict[str, str]:
         made: dict[str, str] = {}
         if not self.own_database:
-            made[connections.DB] = connections.to_postgres(self.postgres)
+            made[connection_env.DB] = connections.to_postgres(self.postgres)
         if self.s3:
-            made[connections.S3_BUCKET] = connections.to_s3(self.s3)
+            made[connection_env.S3] = connections.to_s3(self.s3)
         if self.detector:
-            made[connections.DETECTOR] = connections.to_detector(self.detector)
-        if self.images and not os.environ.get(connections.IMAGES):
-            made[connections.IMAGES] = connections.to_images()
+            made[connection_env.DETECTOR] = connections.to_detector(self.detector)
+        if self.images and not os.environ.get(connection_env.IMAGES):
+            made[connection_env.IMAGES] = connections.to_images()
         return made
 
     def _enqueue(self, images: WebService, records: int) -> None:

@@ -33,8 +33,7 @@ select json_build_object(
 """
 OBJECTS = """
 import hashlib, json, os, boto3, psycopg
-from embedded.connections import given_dsn
-from embedded.connection_env import read
+from anomaly.connection_env import read, records_dsn
 of = read("S3", os.environ["AIRFLOW_CONN_ANOMALY_S3"])
 login = {"aws_access_key_id": of.login, "aws_secret_access_key": of.password, "region_name": "us-east-1"}
 pages = boto3.client("s3", endpoint_url=of.extra["endpoint_url"], **login).get_paginator("list_objects_v2")
@@ -42,7 +41,7 @@ objects = [each for page in pages.paginate(Bucket=of.extra["bucket"]) for each i
 there = {each["Key"]: (each["ETag"], each["Size"]) for each in objects}
 # Not what a scheduled run writes meanwhile: its report, and the probe whether the bucket can be written.
 kept = sorted(each for each in there.items() if each[0].startswith(("images/", "answers/", "heatmaps/")))
-rows = psycopg.connect(given_dsn(os.environ)).execute("select image_key, answer_key, heatmap_key from anomaly.ai_results").fetchall()
+rows = psycopg.connect(records_dsn(os.environ)).execute("select image_key, answer_key, heatmap_key from anomaly.ai_results").fetchall()
 named = {key for row in rows for key in row if key}
 digest = hashlib.sha256(repr(kept).encode()).hexdigest()[:12]
 print(json.dumps({"objects": len(kept), "digest": digest, "named": len(named), "missing": len(named - there.keys())}))

@@ -16,6 +16,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
+from anomaly import connection_env
 from anomaly.db.schema import migrate
 from embedded import airflow, connections, job
 from embedded.errors import StartFailed
@@ -113,10 +114,10 @@ def environment(folder: Path, postgres: Postgres, s3: S3, stub: HttpStub) -> dic
     metadata = postgres.dsn("windows_airflow", "postgresql+psycopg2")
     extra = {"dialect": "generic", "path": "/detect"}
     own = {
-        connections.DB: postgres.dsn("windows"),
-        connections.S3_BUCKET: connections.to_s3(s3),
-        connections.DETECTOR: json.dumps({"conn_type": "http", "host": "127.0.0.1", "port": stub.port, "extra": extra}),
-        connections.IMAGES: connections.to_images(),
+        connection_env.DB: postgres.dsn("windows"),
+        connection_env.S3: connections.to_s3(s3),
+        connection_env.DETECTOR: json.dumps({"conn_type": "http", "host": "127.0.0.1", "port": stub.port, "extra": extra}),
+        connection_env.IMAGES: connections.to_images(),
         "ANOMALY_LOG_FILE": str(folder / "anomaly_detection.log"),
         "ANOMALY_SCHEDULE": f"0 {HOUR} * * *",
         "PYTHONPATH": os.pathsep.join(str(ROOT / name) for name in ("", "plugins", "config")),

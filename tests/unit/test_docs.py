@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from anomaly import detectors, errors
+from anomaly.connection_env import EnvConnection, read
 from anomaly.detectors import DetectorConnection
 from anomaly.images.download import ImageRules
 from anomaly.models.runs import BatchReport, Released, Run, Window
 from anomaly.pipeline import runs
 from anomaly.settings import PREFIX, READ_BY_THE_DAG, Settings
-from embedded.connection_env import Given, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -143,7 +143,7 @@ def test_architecture_names_methods_that_exist() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=short)
 def test_files_and_commands_that_a_page_names_exist(page: Path) -> None:
     text = page.read_text()
-    folders = ("include", "plugins", "dags", "config", "embedded", "tests", "benchmarks", "docs")
+    folders = ("include", "plugins", "dags", "config", "deploy", "embedded", "tests", "benchmarks", "docs")
     there = [f"/{short(path)}" for folder in folders for path in (ROOT / folder).rglob("*.*")]
     named = re.findall(r"`([\w./-]+\.(?:sql|py))`", text)
     assert [name for name in named if not any(path.endswith(f"/{name}") for path in there)] == []
@@ -153,7 +153,7 @@ def test_files_and_commands_that_a_page_names_exist(page: Path) -> None:
 # ── examples
 
 
-def examples() -> list[tuple[str, str, Given]]:
+def examples() -> list[tuple[str, str, EnvConnection]]:
     """Each connection that a page shows: its page, its id, and how Airflow reads it."""
     found = []
     for page in [*PAGES, ROOT / ".env.example"]:
@@ -165,7 +165,7 @@ def examples() -> list[tuple[str, str, Given]]:
 
 
 @pytest.mark.parametrize(("page", "conn_id", "given"), examples())
-def test_an_example_of_a_connection_is_one_that_the_project_takes(page: str, conn_id: str, given: Given) -> None:
+def test_an_example_of_a_connection_is_one_that_the_project_takes(page: str, conn_id: str, given: EnvConnection) -> None:
     if conn_id == DB:
         assert given.host, page
         assert given.schema, page

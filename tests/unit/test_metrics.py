@@ -19,8 +19,8 @@ from anomaly.metrics import TIMINGS_MAX, Metrics, Tally, percentile, sample
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "plugins" / "anomaly"
 KINDS = {"_count": "counter", "_gauge": "gauge", "_time": "timer"}
-MAPPING = {each["match"]: each for each in yaml.safe_load((ROOT / "metrics" / "statsd-mapping.yml").read_text())["mappings"]}
-PANELS = json.loads((ROOT / "metrics" / "grafana" / "dashboards" / "anomaly.json").read_text())["panels"]
+MAPPING = {each["match"]: each for each in yaml.safe_load((ROOT / "deploy" / "metrics" / "statsd-mapping.yml").read_text())["mappings"]}
+PANELS = json.loads((ROOT / "deploy" / "metrics" / "grafana" / "dashboards" / "anomaly.json").read_text())["panels"]
 EXPRESSIONS = [target["expr"] for panel in PANELS for target in panel["targets"]]
 PROMETHEUS_NAME = re.compile(r"\banomaly_\w+")
 

@@ -12,7 +12,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from anomaly.errors import Misconfigured
-from server import login, prepare
+from deploy.server import login, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

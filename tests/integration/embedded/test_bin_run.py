@@ -66,7 +66,7 @@ def test_a_second_start_in_the_same_folder(refused: Callable[..., str], tmp_path
 
 def test_a_database_where_nothing_listens(refused: Callable[..., str]) -> None:
     said = refused(AIRFLOW_CONN_ANOMALY_DB="postgresql://u:secret@127.0.0.1:1/db")
-    assert re.match(r"AIRFLOW_CONN_ANOMALY_DB leads to a database at 127.0.0.1:1 .* refused.*; correct it, or unset it", said)
+    assert re.match(r"AIRFLOW_CONN_ANOMALY_DB: the database at 127.0.0.1:1 cannot be used: .* refused.*; correct it, or unset it", said)
     assert "secret" not in said
 
 

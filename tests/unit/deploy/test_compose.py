@@ -1,7 +1,8 @@
-"""The house rules of docker-compose.yaml, and that it, .env.example, bin/secrets and metrics/ speak of the same things."""
+"""The house rules of docker-compose.yaml, and that it, .env.example, bin/secrets and deploy/metrics/ speak of the same things."""
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import json
 import os
@@ -165,8 +166,35 @@ def test_what_secrets_writes_changes_nothing_for_the_commands_of_bin(folder: Pat
 
 
 def test_the_dashboard_asks_the_data_source_that_is_provisioned() -> None:
-    provisioned = ROOT / "metrics" / "grafana" / "provisioning" / "datasources" / "prometheus.yml"
+    provisioned = ROOT / "deploy" / "metrics" / "grafana" / "provisioning" / "datasources" / "prometheus.yml"
     (source,) = yaml.safe_load(provisioned.read_text())["datasources"]
     assert source["url"] == "http://prometheus:9090"
-    panels = json.loads((ROOT / "metrics" / "grafana" / "dashboards" / "anomaly.json").read_text())["panels"]
+    panels = json.loads((ROOT / "deploy" / "metrics" / "grafana" / "dashboards" / "anomaly.json").read_text())["panels"]
     assert {panel["datasource"]["uid"] for panel in panels} == {source["uid"]}
+
+
+# ── the production image
+
+
+def test_the_production_image_holds_nothing_of_the_development_packages() -> None:
+    stage = (ROOT / "Dockerfile").read_text().partition(" AS airflow\n")[2]
+    folders = {word.partition("/")[0] for line in re.findall(r"^COPY (.*) \S+$", stage, re.MULTILINE) for word in line.split()}
+    assert folders == {"requirements.txt", "constraints.txt", "config", "dags", "deploy", "include", "plugins"}
+
+
+def test_what_the_production_image_holds_imports_nothing_of_the_development_packages() -> None:
+    imported = {
+        name.partition(".")[0]
+        for folder in ("config", "dags", "deploy", "plugins")
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        for name in (
+            [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else [a.name for a in node.names]
+            if isinstance(node, ast.Import)
+            else []
+        )
+    }
+    assert "anomaly" in imported
+    assert imported.isdisjoint({"benchmarks", "embedded", "reference_detector", "tests"})

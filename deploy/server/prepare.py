@@ -1,4 +1,4 @@
-"""Prepares the server before Airflow starts: `python -m server.prepare`, the service `init` of docker-compose.yaml.
+"""Prepares the server before Airflow starts: `python -m deploy.server.prepare`, the service `init` of docker-compose.yaml.
 
 Afterwards both databases are there with a role each, the bucket is there, what the connections lead to answers, and the tables of
 Airflow and of the project are up to date. What is wrong is one sentence and exit code 2, and nothing else starts.
@@ -20,10 +20,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from cryptography.fernet import Fernet
 from psycopg import sql
 
+from anomaly import connection_env
 from anomaly.db.schema import migrate
 from anomaly.errors import AnomalyError, Misconfigured
-from embedded.connection_env import read
-from embedded.connections import S3_BUCKET, check_given, given_dsn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,9 +57,9 @@ def prepare(environ: Mapping[str, str]) -> list[str]:
     with superuser(environ.get("SERVER_POSTGRES_HOST", "postgres"), environ["SERVER_POSTGRES_PASSWORD"]) as server:
         ensure_databases(server, {name: environ[variable] for name, variable in DATABASES.items()})
     ensure_own_bucket(environ)
-    check_given(environ)
+    connection_env.check(environ)
     migrate_airflow()
-    applied = migrate(given_dsn(environ))
+    applied = migrate(connection_env.records_dsn(environ))
     return [f"applied {name}" for name in applied] + ["the server is prepared"]
 
 
@@ -134,18 +133,18 @@ def _ensure_role(server: psycopg.Connection[Any], name: str, password: str) -> N
 
 def ensure_own_bucket(environ: Mapping[str, str]) -> None:
     """Make the bucket where the S3 service is ours; somebody else's bucket is theirs to make."""
-    given = read(S3_BUCKET, environ[S3_BUCKET])
-    if given.extra.get("endpoint_url") != OWN_S3:
+    connection = connection_env.read(connection_env.S3, environ[connection_env.S3])
+    if connection.extra.get("endpoint_url") != OWN_S3:
         return
     client = boto3.client(
         "s3",
         endpoint_url=OWN_S3,
-        region_name=given.extra.get("region_name"),
-        aws_access_key_id=given.login,
-        aws_secret_access_key=given.password,
+        region_name=connection.extra.get("region_name"),
+        aws_access_key_id=connection.login,
+        aws_secret_access_key=connection.password,
     )
     with contextlib.suppress(BotoCoreError, ClientError):  # it is there, or the check of the connections says what is wrong
-        client.create_bucket(Bucket=given.extra["bucket"])
+        client.create_bucket(Bucket=connection.extra["bucket"])
 
 
 def migrate_airflow() -> None:

@@ -1,4 +1,4 @@
-"""Writes the file from which Airflow takes the password of its user `admin`: `python -m server.login`."""
+"""Writes the file from which Airflow takes the password of its user `admin`: `python -m deploy.server.login`."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ import json
 import pytest
 from airflow.sdk import Connection
 
+from anomaly.connection_env import read
 from anomaly.errors import Misconfigured
-from embedded.connection_env import read
 
 URIS = [
     "postgresql://user:p%40ss%2Fword@db.example:5433/records?sslmode=require&application_name=a%20b",

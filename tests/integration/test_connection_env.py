@@ -1,4 +1,4 @@
-"""Somebody's own services are tried before anything starts: what is wrong is one sentence, without a secret."""
+"""The check of the connections in the environment: what is wrong with one is one sentence, without a secret."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from airflow.providers.postgres.hooks.postgres import PostgresHook
 
+from anomaly import connection_env
+from anomaly.connection_env import DB, DETECTOR, IMAGES
 from anomaly.errors import Misconfigured
 from embedded import connections
-from embedded.connections import DB, DETECTOR, IMAGES, S3_BUCKET
 
 if TYPE_CHECKING:
     from embedded.postgres import Postgres
     from embedded.s3 import S3
 
 WRONG = "guessed"
-UNUSED = 1  # no service of anybody listens there
+UNUSED = 1  # a reserved port, on which nothing listens
 
 
 def refusal(variable: str, value: str) -> str:
     with pytest.raises(Misconfigured) as caught:
-        connections.check_given({variable: value})
+        connection_env.check({variable: value})
     sentence = str(caught.value)
     assert "\n" not in sentence
     return sentence
@@ -40,26 +42,26 @@ def test_services_that_work_pass(postgres: Postgres, s3: S3) -> None:
         port = detector.getsockname()[1]
         environ = {
             DB: postgres.dsn(),
-            S3_BUCKET: connections.to_s3(s3),
+            connection_env.S3: connections.to_s3(s3),
             DETECTOR: f"http://127.0.0.1:{port}/v1?dialect=generic",
             IMAGES: connections.to_images(),
         }
-        connections.check_given(environ)
+        connection_env.check(environ)
 
 
 def test_what_is_not_set_is_not_asked_for() -> None:
-    connections.check_given({DB: "", "HOME": "/"})
+    connection_env.check({DB: "", "HOME": "/"})
 
 
 def test_the_conninfo_of_ones_own_database_leads_there(postgres: Postgres) -> None:
     value = f"{postgres.dsn('postgres')}?application_name=mine&cursor=dictcursor"
-    with psycopg.connect(connections.given_dsn({DB: value})) as connection:
+    with psycopg.connect(connection_env.records_dsn({DB: value})) as connection:
         assert connection.execute("show application_name").fetchone() == ("mine",)
 
 
 def test_a_database_where_nothing_listens() -> None:
     said = refusal(DB, f"postgresql://u:{WRONG}@127.0.0.1:{UNUSED}/db")
-    assert said.startswith(f"{DB} leads to a database at 127.0.0.1:{UNUSED} that cannot be used: ")
+    assert said.startswith(f"{DB}: the database at 127.0.0.1:{UNUSED} cannot be used: ")
     assert WRONG not in said
 
 
@@ -77,35 +79,35 @@ def test_an_extra_that_postgres_does_not_know(postgres: Postgres) -> None:
 
 
 def test_a_bucket_that_does_not_exist(s3: S3) -> None:
-    said = refusal(S3_BUCKET, json.dumps(s3_value(s3, bucket="elsewhere")))
-    assert said == f"the bucket elsewhere of {S3_BUCKET} does not exist; create it, or name another one"
+    said = refusal(connection_env.S3, json.dumps(s3_value(s3, bucket="elsewhere")))
+    assert said == f"the bucket elsewhere of {connection_env.S3} does not exist; create it, or name another one"
 
 
 def test_keys_that_the_bucket_refuses(s3: S3) -> None:
-    said = refusal(S3_BUCKET, json.dumps(s3_value(s3) | {"password": WRONG}))
-    assert "may not be used with these keys" in said
+    said = refusal(connection_env.S3, json.dumps(s3_value(s3) | {"password": WRONG}))
+    assert "refuses these keys" in said
 
 
 def test_an_s3_connection_without_a_bucket() -> None:
-    assert 'add "bucket" to its extra' in refusal(S3_BUCKET, '{"conn_type": "aws"}')
+    assert 'add "bucket" to its extra' in refusal(connection_env.S3, '{"conn_type": "aws"}')
 
 
 def test_an_s3_service_that_does_not_answer(s3: S3) -> None:
-    said = refusal(S3_BUCKET, json.dumps(s3_value(s3, endpoint_url=f"http://127.0.0.1:{UNUSED}")))
-    assert said.startswith(f"{S3_BUCKET} leads to no S3 service")
+    said = refusal(connection_env.S3, json.dumps(s3_value(s3, endpoint_url=f"http://127.0.0.1:{UNUSED}")))
+    assert said.startswith(f"{connection_env.S3}: the S3 service cannot be used")
 
 
 def test_a_client_setting_that_does_not_exist(s3: S3) -> None:
-    assert said_of(s3, config_kwargs={"no_such": 1}).startswith(f"{S3_BUCKET} leads to no S3 service")
+    assert s3_refusal(s3, config_kwargs={"no_such": 1}).startswith(f"{connection_env.S3}: the S3 service cannot be used")
 
 
-def said_of(server: S3, **extra: Any) -> str:
-    return refusal(S3_BUCKET, json.dumps(s3_value(server, **extra)))
+def s3_refusal(server: S3, **extra: Any) -> str:
+    return refusal(connection_env.S3, json.dumps(s3_value(server, **extra)))
 
 
 def test_a_detector_where_nothing_listens() -> None:
     said = refusal(DETECTOR, json.dumps({"conn_type": "http", "host": "http://127.0.0.1", "port": UNUSED}))
-    assert said.startswith(f"{DETECTOR} leads to 127.0.0.1:{UNUSED}, where nothing answers")
+    assert said.startswith(f"{DETECTOR}: nothing answers at 127.0.0.1:{UNUSED}: ")
 
 
 def test_a_detector_without_a_host() -> None:
@@ -114,3 +116,7 @@ def test_a_detector_without_a_host() -> None:
 
 def test_rules_for_images_that_cannot_be_read() -> None:
     assert refusal(IMAGES, '{"conn_type": "http"').startswith(f"{IMAGES} is neither")
+
+
+def test_extras_of_the_hook_are_those_that_the_hook_ignores() -> None:
+    assert PostgresHook.ignored_extra_options == connection_env.HOOK_EXTRAS

@@ -1,0 +1,189 @@
+"""Reads and checks the connections in environment variables `AIRFLOW_CONN_ANOMALY_…`.
+
+Does not import Airflow, which takes seconds, so that a start can refuse a wrong connection at once.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+import boto3
+import psycopg
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from anomaly.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DB, S3, DETECTOR, IMAGES = (f"AIRFLOW_CONN_ANOMALY_{name}" for name in ("DB", "S3", "DETECTOR", "IMAGES"))
+TIMEOUT_S = 5
+HOOK_EXTRAS = frozenset(
+    {
+        "aws_conn_id",
+        "azure_conn_id",
+        "cluster-identifier",
+        "cursor",
+        "iam",
+        "redshift",
+        "redshift-serverless",
+        "sqlalchemy_query",
+        "sqlalchemy_scheme",
+        "workgroup-name",
+    }
+)
+"""Extras of a Postgres connection that PostgresHook does not pass to libpq (its `ignored_extra_options`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvConnection:
+    """The fields of an Airflow connection."""
+
+    host: str | None = None
+    port: int | None = None
+    login: str | None = None
+    password: str | None = field(default=None, repr=False)
+    schema: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+def read(variable: str, value: str) -> EnvConnection:
+    """Parse the value of an environment variable as Airflow does.
+
+    Raises:
+        Misconfigured: it is neither a connection URI nor JSON.
+    """
+    try:
+        return _from_json(json.loads(value)) if value.lstrip().startswith("{") else _from_uri(value)
+    except (ValueError, TypeError, AttributeError) as exc:
+        raise Misconfigured(f"{variable} is neither a connection URI nor JSON as Airflow reads them; .env.example shows both") from exc
+
+
+def check(environ: Mapping[str, str]) -> None:
+    """Connect to each service whose variable is set. Changes nothing there.
+
+    Raises:
+        Misconfigured: a variable cannot be parsed, or its service cannot be used.
+    """
+    for variable, check_service in {DB: _check_database, S3: _check_bucket, DETECTOR: _check_detector}.items():
+        if environ.get(variable):
+            check_service(read(variable, environ[variable]))
+    if environ.get(IMAGES):
+        read(IMAGES, environ[IMAGES])  # it names no host to connect to
+
+
+def records_dsn(environ: Mapping[str, str]) -> str:
+    """Return the DSN of the records database, without the extras that are meant for Airflow's hook.
+
+    Raises:
+        Misconfigured: the variable cannot be parsed, or libpq does not know one of the extras.
+    """
+    return _dsn(read(DB, environ[DB]))
+
+
+def _from_json(value: Mapping[str, Any]) -> EnvConnection:
+    extra = value.get("extra") or {}
+    port = value.get("port")
+    return EnvConnection(
+        host=value.get("host"),
+        port=int(port) if port else None,
+        login=value.get("login"),
+        password=value.get("password"),
+        schema=value.get("schema"),
+        extra=dict(json.loads(extra) if isinstance(extra, str) else extra),
+    )
+
+
+def _from_uri(uri: str) -> EnvConnection:
+    """Parse `type://host` or `type://protocol://host`."""
+    kind, separator, rest = uri.partition("://")
+    if not kind or not separator:
+        raise ValueError(kind)
+    parts = urlsplit(rest if "://" in rest else f"//{rest}")
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    return EnvConnection(
+        host=_host(parts),
+        port=parts.port,
+        login=_unquoted(parts.username),
+        password=_unquoted(parts.password),
+        schema=_unquoted(parts.path.removeprefix("/")),
+        extra=json.loads(query["__extra__"]) if "__extra__" in query else query,
+    )
+
+
+def _host(parts: SplitResult) -> str | None:
+    name = unquote(parts.hostname or "")
+    return f"{parts.scheme}://{name}" if name and parts.scheme else name or None
+
+
+def _unquoted(part: str | None) -> str | None:
+    return unquote(part) if part else None
+
+
+def _dsn(connection: EnvConnection) -> str:
+    extra = {key: str(value) for key, value in connection.extra.items() if key not in HOOK_EXTRAS}
+    fields = {"host": connection.host, "port": connection.port, "user": connection.login, "password": connection.password}
+    try:
+        return make_conninfo("", **{"connect_timeout": str(TIMEOUT_S)} | extra, **fields, dbname=connection.schema)
+    except psycopg.ProgrammingError as exc:
+        raise Misconfigured(f"{DB} has an extra that Postgres does not know: {_first_line(exc)}") from exc
+
+
+def _check_database(connection: EnvConnection) -> None:
+    dsn = _dsn(connection)
+    server = conninfo_to_dict(dsn)
+    try:
+        psycopg.connect(dsn).close()
+    except psycopg.Error as exc:
+        address = f"{server.get('host', 'its host')}:{server.get('port', 5432)}"
+        raise Misconfigured(f"{DB}: the database at {address} cannot be used: {_first_line(exc)}; correct it, or unset it") from exc
+
+
+def _check_bucket(connection: EnvConnection) -> None:
+    bucket = connection.extra.get("bucket")
+    if not bucket:
+        raise Misconfigured(f'{S3} names no bucket; add "bucket" to its extra')
+    try:
+        _s3_client(connection).head_bucket(Bucket=bucket)
+    except ClientError as exc:
+        status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        problem = {404: "does not exist; create it", 403: "refuses these keys; correct them"}.get(status or 0, f"answers {status}")
+        raise Misconfigured(f"the bucket {bucket} of {S3} {problem}, or name another one") from exc
+    except (BotoCoreError, ValueError, TypeError) as exc:
+        raise Misconfigured(f"{S3}: the S3 service cannot be used: {_first_line(exc)}; correct it, or unset it") from exc
+
+
+def _s3_client(connection: EnvConnection) -> Any:
+    config = Config(**connection.extra.get("config_kwargs", {})).merge(
+        Config(connect_timeout=TIMEOUT_S, read_timeout=TIMEOUT_S, retries={"total_max_attempts": 1})
+    )
+    return boto3.client(
+        "s3",
+        endpoint_url=connection.extra.get("endpoint_url"),
+        region_name=connection.extra.get("region_name"),
+        aws_access_key_id=connection.login or None,
+        aws_secret_access_key=connection.password or None,
+        config=config,
+    )
+
+
+def _check_detector(connection: EnvConnection) -> None:
+    host = connection.host or ""
+    parts = urlsplit(host if "://" in host else f"{connection.schema or 'http'}://{host}")
+    port = connection.port or parts.port or (443 if parts.scheme == "https" else 80)
+    if not parts.hostname:
+        raise Misconfigured(f"{DETECTOR} names no host")
+    try:
+        socket.create_connection((parts.hostname, port), timeout=TIMEOUT_S).close()
+    except OSError as exc:
+        raise Misconfigured(f"{DETECTOR}: nothing answers at {parts.hostname}:{port}: {_first_line(exc)}; correct it, or unset it") from exc
+
+
+def _first_line(exc: Exception) -> str:
+    return (str(exc).strip().splitlines() or [type(exc).__name__])[0][:200]
