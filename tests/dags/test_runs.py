@@ -165,7 +165,7 @@ def test_bad_images_end_with_their_reason_and_the_others_are_done(world: World) 
         world.add_one(Reply(body=png + b"\0" * 3000, content_type="image/png")): "image_too_large",
         world.add_one(Reply(body=_wide_png(), content_type="image/png")): "image_too_many_pixels",
     }
-    ended = world.run(env={"ANOMALY_IMAGE_MAX_BYTES": "3000", "ANOMALY_IMAGE_MAX_PX": "1000"})
+    ended = world.run(max_failure_rate=1.0, env={"ANOMALY_IMAGE_MAX_BYTES": "3000", "ANOMALY_IMAGE_MAX_PX": "1000"})
     assert ended.state == "success"
     assert {record_id: world.record(record_id)["last_error_code"] for record_id in bad} == bad
     assert {world.record(record_id)["status"] for record_id in bad} == {"quarantined"}

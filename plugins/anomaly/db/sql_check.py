@@ -44,6 +44,7 @@ class Contract:
 
 CONTRACTS = {
     "server_info": Contract("", "version connections now"),
+    "add_detector_config": Contract("config", "config", ("on conflict",)),
     "backlog": Contract("", "due later claimed quarantined oldest_due_age_s", ("limit",)),
     "unopened_chunks": Contract("batch_id", "chunk", ("ended_at is null",)),
     "begin_batch": Contract("batch_id dag_id run_id", "began_at"),
@@ -63,6 +64,7 @@ CONTRACTS = {
     "end_batch": Contract("batch_id", "batch_id"),
     "end_chunk": Contract(f"{_TRY} chunk tally", "chunk", ("ended_at is null", "not exists", "'claimed'")),
     "fail_record": Contract(f"{_END} permanent attempts_max", "status", ("'claimed'", "from held")),
+    "find_detector_config": Contract("config", "config"),
     "find_answers": Contract("config image_sha256s fresh dag_id run_id", "image_sha256 answer_key heatmap_key"),
     "find_or_acquire_ask": Contract(
         f"{_TRY} config fresh dag_id run_id scope image_sha256s record_ids tokens chunk_numbers newer_than",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Barrier
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +17,7 @@ from tests.parts.record_builders import HOLDER, START, Bench, an_answer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from anomaly.db.record_store import RecordStore
     from anomaly.models.records import Claim
     from anomaly.models.runs import Run
 
@@ -137,3 +140,30 @@ def test_a_look_up_reads_the_index_that_was_made_for_it_on_a_table_that_nobody_a
     plan = json.dumps(row["QUERY PLAN"])
     assert '"Index Name": "ai_results_answers"' in plan
     assert "Seq Scan" not in plan
+
+
+# ── configurations that have answered
+
+
+def test_a_configuration_of_a_detector_is_known_as_proven_once_it_was_added(bench: Bench) -> None:
+    assert not bench.store.is_detector_proven("c")
+    bench.store.add_proven_detector("c")
+    assert bench.store.is_detector_proven("c")
+    assert not bench.store.is_detector_proven("another")
+
+
+def test_two_tasks_that_add_the_same_configuration_at_once_both_succeed_and_the_first_time_stays(database: str, bench: Bench) -> None:
+    with Bench(database) as other, ThreadPoolExecutor(2) as threads:
+        for _ in range(20):
+            meet = Barrier(2)
+
+            def add(store: RecordStore, meet: Barrier = meet) -> None:
+                meet.wait(20)
+                store.add_proven_detector("c")
+
+            for done in [threads.submit(add, each.store) for each in (bench, other)]:
+                done.result(20)
+    first = bench.rows("select first_answered_at from anomaly.detector_configs")
+    bench.store.add_proven_detector("c")
+    assert bench.rows("select first_answered_at from anomaly.detector_configs") == first
+    assert len(first) == 1
