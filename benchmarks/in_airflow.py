@@ -15,7 +15,7 @@ from benchmarks.bench import Wrong, environment
 from benchmarks.connections import CHUNK_SIZE, variables
 from benchmarks.job import Effort
 from embedded import airflow, state
-from embedded.process import ROOT, await_ready
+from embedded.process import ROOT, wait_until_ready
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,13 +104,13 @@ def _started(on: Bench, job: Job, dag: Dag, given: dict[str, str]) -> Iterator[a
     running = airflow.Airflow(folder, env=environment() | settings | own | given)
     since = datetime.now(UTC)
     try:
-        if on.postgres.comment_on(DATABASE) != airflow.migrated_comment():
+        if on.postgres.comment_on(DATABASE) != airflow.schema_comment():
             running.start_migration()
-        while not running.migrated():
+        while not running.migration_finished():
             time.sleep(POLL_S)
-        on.postgres.set_comment_on(DATABASE, airflow.migrated_comment())
+        on.postgres.set_comment_on(DATABASE, airflow.schema_comment())
         running.start()
-        await_ready(running, within_s=READY_S)
+        wait_until_ready(running, within_s=READY_S)
         _await_dag(running, dag.dag_id, since)
         yield running
     finally:

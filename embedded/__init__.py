@@ -1,1 +1,1 @@
-"""Postgres, S3, image host and detector as child processes of `bin/run` and of the tests."""
+"""Runs Postgres, S3, an image host, a detector and Airflow as child processes, for `bin/run` and the tests. Not part of production."""

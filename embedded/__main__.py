@@ -1,4 +1,4 @@
-"""The entry of `bin/run`: `python -m embedded`. An interruption ends it with one line, whatever it is doing."""
+"""Entry point of `bin/run`: `python -m embedded`. An interrupt at any time ends it with one line and exit code 130."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ INTERRUPTED = 130
 
 
 def main() -> int:
-    signals.listen()
+    signals.raise_interrupted()
     try:
-        from embedded.run import main as run  # noqa: PLC0415  # it takes a second, in which somebody may change their mind
+        from embedded.run import main as run  # noqa: PLC0415  # takes a second, during which Ctrl-C must already work
 
         return run()
     except signals.Interrupted:
-        print("stopped: nothing of ours runs any more and nothing is lost; the next start goes on from here")  # noqa: T201
+        print("stopped: all processes have ended and nothing is lost; the next start continues from here")  # noqa: T201
         return INTERRUPTED
 
 

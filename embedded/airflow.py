@@ -1,4 +1,4 @@
-"""Airflow's components as our own children, on the embedded Postgres."""
+"""Airflow's components as child processes, on the embedded Postgres."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from embedded.errors import StartFailed
-from embedded.process import ROOT, Child
+from embedded.process import ROOT, ChildProcess
 from embedded.state import LOOPBACK, secret
 
 if TYPE_CHECKING:
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 COMPONENTS = {
-    # The order in which they stop: the tasks tell by the API how they ended. The API itself keeps nothing, so it may be cut short.
+    # In the order in which they stop: tasks report their end to the API. The API itself has no state, so a short time is enough.
     "scheduler": (("scheduler", "--skip-serve-logs"), 15),
     "dag-processor": (("dag-processor",), 5),
     "api-server": (("api-server",), 2),
 }
-"""The words of each component's command, and the seconds it may take to stop. There is no triggerer: nothing of ours is deferred."""
+"""Arguments of each component's command and seconds until it is killed. No triggerer: no task of the project is deferrable."""
 DEFAULTS = {
     "AIRFLOW__API__WORKERS": "1",
     "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
@@ -35,16 +35,16 @@ DEFAULTS = {
     "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
 }
-"""Sized for two cores; a variable that is set in the environment wins."""
-ANSWER_S = 60
-"""Generous: on a loaded machine its first answers take long."""
+"""Sized for two cores. Variables in the environment take precedence."""
+API_TIMEOUT_S = 60
+"""The first answers take long on a loaded machine."""
 
 
 def settings(folder: Path, *, database: str, port: int) -> dict[str, str]:
-    """The variables that make any `airflow` command speak with this Airflow."""
+    """Return the environment variables with which any `airflow` command uses this Airflow."""
     key = secret(folder / "fernet_key").encode().ljust(32)[:32]
     address = f"http://{LOOPBACK}:{port}"
-    own = {
+    fixed = {
         "AIRFLOW_HOME": str(folder),
         "AIRFLOW__API__BASE_URL": address,
         "AIRFLOW__API__HOST": LOOPBACK,
@@ -59,11 +59,11 @@ def settings(folder: Path, *, database: str, port: int) -> dict[str, str]:
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
     }
-    return {name: os.environ.get(name, default) for name, default in DEFAULTS.items()} | own
+    return {name: os.environ.get(name, default) for name, default in DEFAULTS.items()} | fixed
 
 
 class Airflow:
-    """Its tables, its three components, and the few calls of its API that `bin/run` makes."""
+    """An Airflow installation: its tables, its three components and its API."""
 
     name = "airflow"
 
@@ -73,10 +73,11 @@ class Airflow:
         self._url = env["AIRFLOW__API__BASE_URL"]
         self._session = requests.Session()
         self._session.trust_env = False
-        self._migration = Child("airflow-db", folder)
-        # The scheduler's tasks are asked too: by itself it would wait until they have drained everything that is due.
+        self._migration = ChildProcess("airflow-db", folder)
+        # stop_all: the scheduler alone would wait until its tasks have processed everything that is due.
         self._components = {
-            name: Child(name, folder, stop_signal=signal.SIGTERM, stop_s=stop_s, stop_all=True) for name, (_, stop_s) in COMPONENTS.items()
+            name: ChildProcess(name, folder, stop_signal=signal.SIGTERM, stop_s=stop_s, stop_all=True)
+            for name, (_, stop_s) in COMPONENTS.items()
         }
 
     @property
@@ -88,21 +89,21 @@ class Airflow:
         return self._migration.log.parent
 
     def start_migration(self) -> None:
-        """Begin to bring Airflow's own tables up to date."""
+        """Start to migrate Airflow's own tables, without waiting."""
         self._command(self._migration, "db", "migrate")
 
-    def migrated(self) -> bool:
-        """Whether the tables are up to date by now; also where no migration was begun.
+    def migration_finished(self) -> bool:
+        """Return whether the migration has ended; also true if none was started.
 
         Raises:
-            StartFailed: they could not be.
+            StartFailed: it failed.
         """
-        code = self._migration.finished() if self._migration.started else 0
+        code = self._migration.exit_code() if self._migration.started else 0
         if code is None:
             return False
         self._migration.stop()
         if code != 0:
-            raise StartFailed(f"Airflow's tables could not be made; the log is {self._migration.log}")
+            raise StartFailed(f"Airflow's tables could not be created; the log is {self._migration.log}")
         return True
 
     def start(self) -> None:
@@ -110,10 +111,10 @@ class Airflow:
             self._command(component, *COMPONENTS[name][0])
 
     def ready(self) -> bool:
-        """Whether the API answers and the scheduler is at work."""
+        """Return whether the API answers and the scheduler is healthy."""
         self.check()
         try:
-            health = self._session.get(f"{self._url}/api/v2/monitor/health", timeout=ANSWER_S).json()
+            health = self._session.get(f"{self._url}/api/v2/monitor/health", timeout=API_TIMEOUT_S).json()
         except (requests.RequestException, ValueError):
             return False
         return bool(health["scheduler"]["status"] == "healthy")
@@ -122,8 +123,8 @@ class Airflow:
         for component in self._components.values():
             component.check()
 
-    def ask(self) -> None:
-        """Nothing: its components stop one after another."""
+    def request_stop(self) -> None:
+        """Do nothing: its components stop one after another."""
 
     def stop(self) -> None:
         self._migration.stop()
@@ -132,23 +133,23 @@ class Airflow:
         self._session.close()
 
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, Any]:
-        """One call of Airflow's API: its status, which is a good one or 404, and its answer.
+        """Call Airflow's API; return the status (2xx or 404) and the decoded answer.
 
         Raises:
-            StartFailed: any other status.
+            StartFailed: the API answered with another status.
         """
         if "Authorization" not in self._session.headers:
-            token = self._session.get(f"{self._url}/auth/token", timeout=ANSWER_S).json()["access_token"]
+            token = self._session.get(f"{self._url}/auth/token", timeout=API_TIMEOUT_S).json()["access_token"]
             self._session.headers["Authorization"] = f"Bearer {token}"
-        answer = self._session.request(method, f"{self._url}/api/v2/{path}", json=body, timeout=ANSWER_S)
+        answer = self._session.request(method, f"{self._url}/api/v2/{path}", json=body, timeout=API_TIMEOUT_S)
         if not answer.ok and answer.status_code != HTTPStatus.NOT_FOUND:
             raise StartFailed(f"Airflow refused {method} {path} with {answer.status_code}; its log is {self.log / 'api-server.log'}")
         return answer.status_code, answer.json() if answer.content else None
 
-    def _command(self, child: Child, *words: str) -> None:
-        child.start([sys.executable, "-m", "airflow", *words], cwd=ROOT, env=self._env)
+    def _command(self, child: ChildProcess, *arguments: str) -> None:
+        child.start([sys.executable, "-m", "airflow", *arguments], cwd=ROOT, env=self._env)
 
 
-def migrated_comment() -> str:
-    """What stands on Airflow's database once this version has made its tables."""
+def schema_comment() -> str:
+    """Return the comment on Airflow's database that records which version created its tables."""
     return f"tables of airflow {version('apache-airflow')}"

@@ -1,25 +1,25 @@
-"""What can go wrong with the embedded parts, each as one sentence for the person at the terminal."""
+"""Errors of the embedded services. The text of each is the one sentence that `bin/run` prints."""
 
 from __future__ import annotations
 
 
 class EmbeddedError(Exception):
-    """Base; its text is the sentence that `bin/run` prints."""
+    """Base class of these errors."""
 
     exit_code = 1
 
 
 class StartFailed(EmbeddedError):
-    """A part did not come up, or did not stay; the sentence names its log file."""
+    """Raised when a service did not start or has ended; names its log file."""
 
 
 class PortBusy(EmbeddedError):
-    """The port that was asked for belongs to another program."""
+    """Raised when another program listens on the requested port."""
 
     exit_code = 2
 
 
 class AlreadyRunning(EmbeddedError):
-    """Another `bin/run` works on the same folder."""
+    """Raised when another `bin/run` uses the same state folder."""
 
     exit_code = 2

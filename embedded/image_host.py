@@ -1,4 +1,4 @@
-"""A small static file server: `python -m embedded.image_host --host H --port P --folder F`."""
+"""Serves the files of a folder by HTTP: `python -m embedded.image_host --host H --port P --folder F`."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ async def _ready(_: Request) -> PlainTextResponse:
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(prog="python -m embedded.image_host", description="Serve the files of a folder.")
-    options.add_argument("--host", required=True)
-    options.add_argument("--port", type=int, required=True)
-    options.add_argument("--folder", type=Path, required=True)
-    given = options.parse_args()
-    uvicorn.run(app(given.folder), host=given.host, port=given.port, log_level="warning", timeout_keep_alive=30)
+    parser = argparse.ArgumentParser(prog="python -m embedded.image_host", description="Serve the files of a folder.")
+    parser.add_argument("--host", required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--folder", type=Path, required=True)
+    options = parser.parse_args()
+    uvicorn.run(app(options.folder), host=options.host, port=options.port, log_level="warning", timeout_keep_alive=30)
 
 
 if __name__ == "__main__":

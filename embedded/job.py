@@ -1,4 +1,4 @@
-"""The DAG's run as `bin/run` sees it: triggered by Airflow's API, watched in the records database."""
+"""A run of the DAG: triggered by Airflow's API, followed in the records database."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from embedded.airflow import Airflow
-    from embedded.progress import Screen
+    from embedded.progress import Progress
     from embedded.stack import Stack
 
 DAG_ID = "anomaly_detection"
-PARSE_S = 120
+PARSE_TIMEOUT_S = 120
 POLL_S = 0.5
-RATE_OVER = 20
-"""Polls over which the rate is taken."""
+RATE_SAMPLES = 20
+"""Polls from which the rate is computed."""
 HTTP_OK = 200
 
 
-def await_dag(airflow: Airflow, since: datetime) -> None:
-    """Wait until Airflow has read the DAG after *since*.
+def wait_for_dag(airflow: Airflow, since: datetime) -> None:
+    """Wait until Airflow has parsed the DAG after *since*.
 
     Raises:
-        StartFailed: it cannot be read; the sentence says why.
+        StartFailed: Airflow cannot parse it, or has not within the time limit.
     """
-    deadline = time.monotonic() + PARSE_S
+    deadline = time.monotonic() + PARSE_TIMEOUT_S
     while time.monotonic() < deadline:
         status, found = airflow.call("GET", f"dags/{DAG_ID}")
         if status == HTTP_OK and (found["last_parsed_time"] or "") >= since.isoformat():
             return
         _, errors = airflow.call("GET", "importErrors")
         for error in errors.get("import_errors", []):
-            raise StartFailed(f"{error['filename']} cannot be read by Airflow: {error['stack_trace'].strip().splitlines()[-1]}")
-        time.sleep(POLL_S)  # Airflow tells nobody when it has read a DAG
-    raise StartFailed(f"Airflow has not read the DAG {DAG_ID} within {PARSE_S} s; its log is {airflow.log / 'dag-processor.log'}")
+            raise StartFailed(f"{error['filename']} cannot be parsed by Airflow: {error['stack_trace'].strip().splitlines()[-1]}")
+        time.sleep(POLL_S)  # Airflow sends no event when it has parsed a DAG
+    raise StartFailed(f"Airflow has not parsed the DAG {DAG_ID} within {PARSE_TIMEOUT_S} s; its log is {airflow.log / 'dag-processor.log'}")
 
 
 def trigger(airflow: Airflow) -> str:
@@ -51,19 +51,19 @@ def trigger(airflow: Airflow) -> str:
     return str(run["dag_run_id"])
 
 
-def watch(stack: Stack, airflow: Airflow, run_id: str, *, screen: Screen) -> str:
-    """Show progress until the run has ended, and every other run that began meanwhile; return its state."""
-    seen: deque[tuple[float, int]] = deque(maxlen=RATE_OVER)
+def watch(stack: Stack, airflow: Airflow, run_id: str, *, progress: Progress) -> str:
+    """Show progress until this run and all others have ended; return the state of this one."""
+    seen: deque[tuple[float, int]] = deque(maxlen=RATE_SAMPLES)
     with psycopg.connect(stack.dsn, autocommit=True) as connection:
-        while (state := _state(airflow, run_id)) not in {"success", "failed"} or _others(airflow):
+        while (state := _state(airflow, run_id)) not in {"success", "failed"} or _unfinished_runs(airflow):
             stack.check()
             asked = time.monotonic()
             now = row(connection, "progress", {"since": stack.began})
             seen.append((time.monotonic(), now["ended"]))
-            screen.progress(now["ended"], now["waiting"], rate=_rate(seen))
-            # A large table takes long to count: a tenth of the time is enough for it.
+            progress.records(now["ended"], now["waiting"], rate=_rate(seen))
+            # Counting a large table takes long: spend at most a tenth of the time on it.
             time.sleep(max(POLL_S, 9 * (time.monotonic() - asked)))
-    screen.clear()
+    progress.clear()
     return state
 
 
@@ -77,6 +77,6 @@ def _state(airflow: Airflow, run_id: str) -> str:
     return str(run["state"])
 
 
-def _others(airflow: Airflow) -> Any:
+def _unfinished_runs(airflow: Airflow) -> Any:
     _, found = airflow.call("GET", f"dags/{DAG_ID}/dagRuns?state=running&state=queued&limit=1")
     return found["total_entries"]

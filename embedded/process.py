@@ -1,4 +1,4 @@
-"""One child process: started with a log file and a record, stopped with a bound, never left behind."""
+"""Child processes with a log file and a record on disk. They stop within a time limit, and end even if this process is killed."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import psutil
 
+from embedded import signals
 from embedded.errors import StartFailed
-from embedded.process_group import Session
-from embedded.signals import held_back
+from embedded.process_group import ProcessGroup
 from embedded.state import LOOPBACK
 
 if TYPE_CHECKING:
@@ -25,41 +25,41 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 
 
-class Part(Protocol):
-    """What `bin/run` and the tests know of an embedded part."""
+class Service(Protocol):
+    """An embedded service, as `bin/run` and the tests use it."""
 
     name: str
 
     @property
     def log(self) -> Path:
-        """Where its output goes."""
+        """File for its output."""
 
     @property
     def address(self) -> str:
-        """Where it listens; known once it was started."""
+        """Host and port on which it listens; known after `start`."""
 
     def start(self) -> None:
-        """Begin to start it; returns before it is ready."""
+        """Start it, without waiting until it is ready."""
 
     def ready(self) -> bool:
-        """Whether it does its work by now.
+        """Return whether it is ready.
 
         Raises:
-            StartFailed: it has ended instead.
+            StartFailed: it has ended.
         """
 
     def check(self) -> None:
         """Raise StartFailed if it has ended by itself."""
 
-    def ask(self) -> None:
-        """Ask it to stop, without waiting: several parts stop side by side."""
+    def request_stop(self) -> None:
+        """Send the stop signal without waiting, so that several services stop at the same time."""
 
     def stop(self) -> None:
-        """Stop it; afterwards none of its processes runs. Stopping twice, or what never started, is fine."""
+        """Stop it; none of its processes runs afterwards. Does nothing if it does not run."""
 
 
-class Child:
-    """A process in a session of its own. It dies with us, even if we are killed: see `embedded.watchdog`."""
+class ChildProcess:
+    """A process in its own session. It ends when this process ends, even by SIGKILL: see `embedded.watchdog`."""
 
     def __init__(self, name: str, folder: Path, *, stop_signal: int = signal.SIGTERM, stop_s: float = 10, stop_all: bool = False) -> None:
         self.name = name
@@ -67,70 +67,66 @@ class Child:
         self._records = folder / "running"
         self._stop = (stop_signal, stop_s, stop_all)
         self._process: subprocess.Popen[bytes] | None = None
-        self._session: Session | None = None
+        self._group: ProcessGroup | None = None
 
     def start(self, command: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str] | None = None, user: int | None = None) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self._records.mkdir(parents=True, exist_ok=True)
         _watch(self._records)
-        with self.log.open("ab") as log, held_back():
-            self._process = subprocess.Popen(  # noqa: S603  # the commands are ours
+        with self.log.open("ab") as log, signals.deferred():
+            self._process = subprocess.Popen(  # noqa: S603  # commands of this package
                 command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, user=user, group=user
             )
-            self._session = self._recorded(self._process.pid, cwd)
+            self._group = self._recorded(self._process.pid, cwd)
 
     @property
     def started(self) -> bool:
         return self._process is not None
 
-    def finished(self) -> int | None:
-        """Its exit code; None while it runs."""
+    def exit_code(self) -> int | None:
+        """Return its exit code; None while it runs or if it was never started."""
         return self._process.poll() if self._process else None
 
     def wait(self) -> int:
-        """Wait for its end; return its exit code."""
+        """Wait until it ends; return its exit code."""
         if self._process is None:
             raise StartFailed(f"{self.name} was never started")
         return self._process.wait()
 
     def check(self) -> None:
         """Raise StartFailed if it has ended by itself."""
-        if (code := self.finished()) is not None:
-            raise StartFailed(f"{self.name} ended with code {code} by itself; its log is {self.log}")
+        if (code := self.exit_code()) is not None:
+            raise StartFailed(f"{self.name} ended by itself with code {code}; its log is {self.log}")
 
-    def ask(self) -> None:
-        """Ask it to stop, without waiting; several children stop side by side."""
-        if self._session:
-            self._session.ask()
+    def request_stop(self) -> None:
+        """Send the stop signal without waiting."""
+        if self._group:
+            self._group.request_stop()
 
     def stop(self) -> None:
-        """Stop it and all of its descendants."""
-        if self._process is None or self._session is None:
+        """Stop it and all its descendants."""
+        if self._process is None or self._group is None:
             return
-        session, self._session = self._session, None
-        self._reap_until_gone(session)
-        (self._records / f"{session.pid}.json").unlink(missing_ok=True)
+        group, self._group = self._group, None
+        group.stop()
+        self._process.wait(timeout=10)
+        (self._records / f"{group.pid}.json").unlink(missing_ok=True)
 
-    def _recorded(self, pid: int, cwd: Path) -> Session:
+    def _recorded(self, pid: int, cwd: Path) -> ProcessGroup:
         stop_signal, stop_s, to_all = self._stop
         try:
             started = psutil.Process(pid).create_time()
         except psutil.NoSuchProcess:
             started = time.time()
-        session = Session(pid=pid, started=started, folder=str(cwd), stop_signal=stop_signal, stop_s=stop_s, to_all=to_all)
-        session.write(self._records / f"{pid}.json")
-        return session
-
-    def _reap_until_gone(self, session: Session) -> None:
-        session.end()
-        if self._process is not None:
-            self._process.wait(timeout=10)
+        group = ProcessGroup(pid=pid, started=started, folder=str(cwd), stop_signal=stop_signal, stop_s=stop_s, to_all=to_all)
+        group.write(self._records / f"{pid}.json")
+        return group
 
 
 class Server(abc.ABC):
-    """A part that is one child process, listens on one port, and is a context manager: ready within, gone after it.
+    """A service that is one child process and listens on one port. As a context manager: ready inside, stopped on exit.
 
-    Who inherits says how to `start` and when it is `ready`.
+    A subclass implements `start` and `ready`.
     """
 
     def __init__(self, name: str, folder: Path, *, stop_signal: int = signal.SIGTERM, stop_s: float, ready_s: float = 60) -> None:
@@ -138,12 +134,12 @@ class Server(abc.ABC):
         self.folder = folder.resolve()
         self.port = 0
         self._ready_s = ready_s
-        self._child = Child(name, self.folder, stop_signal=stop_signal, stop_s=stop_s)
+        self._child = ChildProcess(name, self.folder, stop_signal=stop_signal, stop_s=stop_s)
 
     def __enter__(self) -> Self:
         try:
             self.start()
-            await_ready(self, within_s=self._ready_s)
+            wait_until_ready(self, within_s=self._ready_s)
         except BaseException:
             self.stop()
             raise
@@ -169,53 +165,43 @@ class Server(abc.ABC):
     def check(self) -> None:
         self._child.check()
 
-    def ask(self) -> None:
-        self._child.ask()
+    def request_stop(self) -> None:
+        self._child.request_stop()
 
     def stop(self) -> None:
         self._child.stop()
 
 
-class _Warden:
-    """The warden of this process: it holds the other end of a pipe that closes when we are gone."""
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "embedded.watchdog"],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            text=True,
-        )
-
-    def watch(self, folder: Path) -> Self:
-        pipe: IO[str] | None = self._process.stdin
-        if pipe is not None:
-            pipe.write(f"{folder}\n")
-            pipe.flush()
-        return self
-
-
 @functools.cache
-def _warden() -> _Warden:
-    return _Warden()
+def _watchdog() -> subprocess.Popen[str]:
+    """Start the watchdog of this process. Its stdin is a pipe that closes when this process ends."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "embedded.watchdog"],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        text=True,
+    )
 
 
 @functools.cache
 def _watch(folder: Path) -> None:
-    _warden().watch(folder.resolve())
+    """Have the watchdog stop what is recorded in *folder*."""
+    if pipe := _watchdog().stdin:
+        pipe.write(f"{folder.resolve()}\n")
+        pipe.flush()
 
 
-def await_ready(part: Part, *, within_s: float) -> None:
-    """Wait until *part* is ready.
+def wait_until_ready(service: Service, *, within_s: float) -> None:
+    """Wait until *service* is ready.
 
     Raises:
-        StartFailed: it ended, or it was not ready within *within_s* seconds.
+        StartFailed: it ended, or was not ready within *within_s* seconds.
     """
     deadline = time.monotonic() + within_s
-    while not part.ready():
+    while not service.ready():
         if time.monotonic() > deadline:
-            raise StartFailed(f"{part.name} was not ready within {within_s:g} s; its log is {part.log}")
-        time.sleep(0.05)  # a server tells nobody when it is ready
+            raise StartFailed(f"{service.name} was not ready within {within_s:g} s; its log is {service.log}")
+        time.sleep(0.05)  # servers do not report when they are ready

@@ -1,4 +1,4 @@
-"""Process sessions: each child leads one, so that all of its descendants can be found and ended."""
+"""Child processes with all their descendants, found by the POSIX session that the child leads."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ if TYPE_CHECKING:
 
 POLL_S = 0.05
 KILL_S = 10.0
-"""How long a killed process may take to disappear."""
+"""Time limit for killed processes to end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
-    """A child that we started, recognisable after we have died."""
+class ProcessGroup:
+    """A child process and its descendants, described so that a later process can find and stop them."""
 
     pid: int
     started: float
-    """Seconds since the epoch, as the system keeps it; tells the child from a later process with its id."""
+    """Start time of the child in seconds since the epoch. Distinguishes it from a later process with the same id."""
     folder: str
-    """Where it and its descendants work."""
+    """Working directory of the child; its descendants work in it or below."""
     stop_signal: int
     stop_s: float
-    """How long it may take to stop by itself."""
+    """Time limit after the stop signal; then SIGKILL."""
     to_all: bool
-    """Whether its descendants are asked to stop too, and not only the leader."""
+    """Send the stop signal to the descendants as well, not only to the child."""
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
-        """The session recorded at *path*; None when the record was cut off or is gone."""
+        """Return the record at *path*; None if it is missing or incomplete."""
         try:
             return cls(**json.loads(path.read_text()))
         except (OSError, ValueError, TypeError):
@@ -49,23 +49,23 @@ class Session:
         draft.replace(path)
 
     def members(self) -> list[psutil.Process]:
-        """Its processes that still run; none when the id belongs to someone else by now."""
+        """Return its processes that still run; none if another process has the id now."""
         found = [process for pid in psutil.pids() if (process := _in_session(pid, self.pid))]
         leader = next((process for process in found if process.pid == self.pid), None)
         if leader is not None and abs(_started(leader) - self.started) > 1:
             return []
         return [process for process in found if process.pid == self.pid or _works_in(process, self.folder)]
 
-    def end(self) -> None:
-        """Stop it, politely first; afterwards none of its processes runs."""
-        self.ask()
+    def stop(self) -> None:
+        """Send the stop signal, then SIGKILL after the time limit; none of its processes runs afterwards."""
+        self.request_stop()
         self.wait_gone(self.stop_s)
         deadline = time.monotonic() + KILL_S
         while (left := self.members()) and time.monotonic() < deadline:
             send(signal.SIGKILL, left)
-            time.sleep(POLL_S)  # what is no child of ours can only be looked for
+            time.sleep(POLL_S)  # processes that are not our children cannot be waited for
 
-    def ask(self) -> None:
+    def request_stop(self) -> None:
         """Send the stop signal."""
         send(self.stop_signal, [member for member in self.members() if self.to_all or member.pid == self.pid])
 
@@ -74,7 +74,7 @@ class Session:
         while self.members():
             if time.monotonic() > deadline:
                 return False
-            time.sleep(POLL_S)  # for the same reason
+            time.sleep(POLL_S)  # as in stop()
         return True
 
 
@@ -86,13 +86,13 @@ def send(number: int, processes: Sequence[psutil.Process]) -> None:
             continue
 
 
-def end_recorded(folder: Path) -> int:
-    """End every session that *folder* has a record of, and forget it; return how many still ran."""
-    found = {path: session for path in sorted(folder.glob("*.json")) if (session := Session.read(path)) and session.members()}
-    for session in found.values():
-        session.ask()
-    for session in found.values():
-        session.end()
+def stop_recorded(folder: Path) -> int:
+    """Stop every process group recorded in *folder* and delete the records; return how many still ran."""
+    found = {path: group for path in sorted(folder.glob("*.json")) if (group := ProcessGroup.read(path)) and group.members()}
+    for group in found.values():
+        group.request_stop()
+    for group in found.values():
+        group.stop()
     for path in folder.glob("*.json"):
         path.unlink(missing_ok=True)
     return len(found)
@@ -116,7 +116,7 @@ def _started(process: psutil.Process) -> float:
 
 
 def _works_in(process: psutil.Process, folder: str) -> bool:
-    """Guard against a session id that was given away again: whatever descends from ours works in our folder."""
+    """Return whether the process works in *folder*. Descendants do; a process of a reused session id does not."""
     try:
         return os.path.commonpath([process.cwd(), folder]) == folder
     except (psutil.Error, OSError, ValueError):

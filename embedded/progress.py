@@ -1,4 +1,4 @@
-"""What the person at the terminal sees: one line a part, one line of progress, the summary."""
+"""The terminal output of `bin/run`: a line for each service that is ready, the progress of the run, the summary."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 PLAIN_EVERY_S, UNCHANGED_EVERY_S = 5.0, 30.0
 
 
-class Screen:
-    """Redraws one line on a terminal; elsewhere it prints plain lines, and progress only now and then."""
+class Progress:
+    """Updates one line in place on a terminal; elsewhere prints plain lines at intervals."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(highlight=False, soft_wrap=True)
@@ -26,18 +26,18 @@ class Screen:
         self._shown_at = 0.0
         self._shown = ""
 
-    def say(self, line: str) -> None:
+    def print(self, line: str) -> None:
         self._console.print(line, markup=False)
 
     @contextlib.contextmanager
-    def step(self, what: str) -> Iterator[None]:
-        """Shows that *what* is starting, and then when it was ready, counted from our own start."""
-        with self._console.status(f"starting {what} …") if self._console.is_terminal else contextlib.nullcontext():
+    def starting(self, name: str) -> Iterator[None]:
+        """Show that *name* is starting; on exit print the seconds since the start of `bin/run`."""
+        with self._console.status(f"starting {name} …") if self._console.is_terminal else contextlib.nullcontext():
             yield
-        self.say(f"{time.monotonic() - self._started:5.1f} s  {what} ready")
+        self.print(f"{time.monotonic() - self._started:5.1f} s  {name} ready")
 
-    def progress(self, ended: int, waiting: int, *, rate: float) -> None:
-        """Records brought to an end, records that wait, records a second."""
+    def records(self, ended: int, waiting: int, *, rate: float) -> None:
+        """Show the number of records that are done and waiting, and the rate in records a second."""
         left = f", about {waiting / rate:.0f} s left" if rate > 0 and waiting else ""
         line = f"records: {ended} of {ended + waiting} done, {rate:.1f} records/s{left}"
         if self._console.is_terminal:
@@ -46,10 +46,10 @@ class Screen:
             self._status.update(line)
         elif time.monotonic() - self._shown_at >= (PLAIN_EVERY_S if line != self._shown else UNCHANGED_EVERY_S):
             self._shown_at, self._shown = time.monotonic(), line
-            self.say(line)
+            self.print(line)
 
     def clear(self) -> None:
-        """End the line of progress."""
+        """Remove the line that is updated in place."""
         if self._status:
             self._status.stop()
             self._status = None

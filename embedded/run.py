@@ -1,4 +1,4 @@
-"""The main job, from a clone to verdicts: what `bin/run` does."""
+"""The command `bin/run`: start what is missing, run the DAG, print a summary."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from anomaly.settings import Settings
 from embedded import job, state, summary
 from embedded.errors import AlreadyRunning, EmbeddedError, StartFailed
 from embedded.process import ROOT
-from embedded.progress import Screen
-from embedded.stack import Stack, stopping
+from embedded.progress import Progress
+from embedded.stack import Stack, stop_on_exit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,90 +33,90 @@ FAILED, REFUSED = 1, 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    given = _options().parse_args(argv)
-    screen = Screen()
+    options = _parser().parse_args(argv)
+    progress = Progress()
     try:
-        return _alone(given, screen)
+        return _run_locked(options, progress)
     except EmbeddedError as exc:
-        return _refuse(exc, exc.exit_code)
+        return _fail(exc, exc.exit_code)
     except AnomalyError as exc:
-        return _refuse(exc, REFUSED)
+        return _fail(exc, REFUSED)
     except (psycopg.Error, requests.RequestException) as exc:
-        return _refuse(StartFailed(f"a service that the run needs has gone: {str(exc).strip().splitlines()[0]}"), FAILED)
+        return _fail(StartFailed(f"a service of the run no longer answers: {str(exc).strip().splitlines()[0]}"), FAILED)
     finally:
-        screen.clear()
+        progress.clear()
 
 
-def _refuse(exc: Exception, code: int) -> int:
-    print(exc, file=sys.stderr)  # noqa: T201  # a command speaks to its terminal
+def _fail(exc: Exception, code: int) -> int:
+    print(exc, file=sys.stderr)  # noqa: T201  # the output of a command
     return code
 
 
-def _alone(given: argparse.Namespace, screen: Screen) -> int:
-    """Check what was given, then make sure that only one at a time works on the folder of state."""
+def _run_locked(options: argparse.Namespace, progress: Progress) -> int:
+    """Check settings and connections, then run with a lock on the state folder."""
     Settings.from_environ(os.environ)
     connection_env.check(os.environ)
-    given.state.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(given.state / "run.lock")
+    options.state.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(options.state / "run.lock")
     try:
         with lock.acquire(timeout=0):
-            return _run(given, screen)
+            return _run(options, progress)
     except Timeout:
-        raise AlreadyRunning("bin/run is at work in this folder already; end that one first") from None
+        raise AlreadyRunning("another bin/run uses this folder; stop it first") from None
 
 
-def _run(given: argparse.Namespace, screen: Screen) -> int:
-    stack = Stack(given.state.resolve(), port=given.port, with_demo=given.demo, screen=screen)
-    stack.end_leftovers()
-    state.asked_port(given.port)
+def _run(options: argparse.Namespace, progress: Progress) -> int:
+    stack = Stack(options.state.resolve(), port=options.port, enqueue_demo=options.demo, progress=progress)
+    stack.stop_leftovers()
+    state.require_free(options.port)
     since = datetime.now(UTC)
-    with stopping(stack):
-        airflow = stack.start(records=given.records)
-        with screen.step("the DAG"):
-            job.await_dag(airflow, since)
+    with stop_on_exit(stack):
+        airflow = stack.start(records=options.records)
+        with progress.starting("the DAG"):
+            job.wait_for_dag(airflow, since)
         run_id = job.trigger(airflow)
-        run_state = job.watch(stack, airflow, run_id, screen=screen)
+        run_state = job.watch(stack, airflow, run_id, progress=progress)
         page = f"{airflow.address}/dags/{job.DAG_ID}"
-        for line in summary.lines(summary.outcome(stack.dsn, stack.began), page=page):
-            screen.say(line)
+        for line in summary.summary_lines(summary.outcome(stack.dsn, stack.began), page=page):
+            progress.print(line)
         if run_state != "success":
-            screen.say(f"the run failed: see {page}/runs/{run_id} and {ROOT / 'logs' / 'anomaly_detection.log'}")
-        if not given.once:
-            _stay(stack, screen)
+            progress.print(f"the run failed; see {page}/runs/{run_id} and {ROOT / 'logs' / 'anomaly_detection.log'}")
+        if not options.once:
+            _wait_for_interrupt(stack, progress)
         return 0 if run_state == "success" else FAILED
 
 
-def _stay(stack: Stack, screen: Screen) -> NoReturn:
-    """Until somebody interrupts us.
+def _wait_for_interrupt(stack: Stack, progress: Progress) -> NoReturn:
+    """Wait until a signal raises Interrupted.
 
     Raises:
-        StartFailed: a part has ended by itself.
+        StartFailed: a service has ended by itself.
     """
-    screen.say("Airflow stays up until Ctrl-C")
+    progress.print("Airflow keeps running until Ctrl-C")
     while True:
         stack.check()
-        time.sleep(1)  # there is nothing to do but to see that all parts live
+        time.sleep(1)  # between two checks
 
 
-def _options() -> argparse.ArgumentParser:
-    options = argparse.ArgumentParser(
-        prog="bin/run", description="Start what is missing, run the DAG over what is due, and say what came of it."
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="bin/run", description="Start what is missing, run the DAG on all due records, print a summary.")
+    parser.add_argument("--once", action="store_true", help="stop everything after the run instead of waiting for Ctrl-C")
+    parser.add_argument(
+        "--records", type=_count, default=RECORDS, metavar="N", help="demo records without a verdict when the run starts (200)"
     )
-    options.add_argument("--once", action="store_true", help="stop everything after the run, instead of staying up until Ctrl-C")
-    options.add_argument("--records", type=_count, default=RECORDS, metavar="N", help="demo records that wait when the run starts (200)")
-    options.add_argument("--port", type=_port, default=PORT, metavar="P", help="of Airflow's pages (8080)")
-    options.add_argument("--state", type=Path, default=STATE, metavar="FOLDER", help="where everything is kept (.state)")
-    options.add_argument("--demo", action="store_true", help="enqueue demo records even into a database of yours")
-    return options
+    parser.add_argument("--port", type=_port, default=PORT, metavar="P", help="port of Airflow's pages (8080)")
+    parser.add_argument("--state", type=Path, default=STATE, metavar="FOLDER", help="folder for all data (.state)")
+    parser.add_argument("--demo", action="store_true", help="enqueue demo records into your own database, too")
+    return parser
 
 
 def _count(text: str) -> int:
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"a whole number is needed, not {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a whole number, not {text!r}")
     return int(text)
 
 
 def _port(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) < 2**16:
-        raise argparse.ArgumentTypeError(f"a port is a number from 1 to 65535, not {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a number from 1 to 65535, not {text!r}")
     return int(text)

@@ -1,4 +1,4 @@
-"""SeaweedFS as our own child: an S3 server on loopback with random keys and one bucket."""
+"""SeaweedFS as a child process: an S3 server on the loopback interface with random keys and one bucket."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ LIMITS = {"GOMEMLIMIT": "160MiB", "GOGC": "50"}
 
 
 class S3(Server):
-    """A server whose objects, keys and ports are kept in *folder*."""
+    """An S3 server that keeps objects, keys and ports in *folder*."""
 
     region = "us-east-1"
 
@@ -66,7 +66,7 @@ class S3(Server):
         return secret(self.folder / "secret_key")
 
     def client(self) -> S3Client:
-        """A client for this server, with path addressing and no retries."""
+        """Return a client for this server, with path addressing and without retries."""
         config = Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=10)
         return boto3.client(
             "s3",
@@ -83,9 +83,17 @@ class S3(Server):
         chosen = ports(self.folder / "ports.json", *PORT_OPTIONS)
         self.port = chosen["s3.port"]
         self._client = None
-        given = [f"-{name}={port}" for name, port in chosen.items()]
+        port_options = [f"-{name}={port}" for name, port in chosen.items()]
         keys = {"AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key}
-        command: list[str | Path] = [_weed(), "-logtostderr=true", "mini", f"-dir={data}", *OPTIONS, f"-bucket={self.bucket}", *given]
+        command: list[str | Path] = [
+            _weed(),
+            "-logtostderr=true",
+            "mini",
+            f"-dir={data}",
+            *OPTIONS,
+            f"-bucket={self.bucket}",
+            *port_options,
+        ]
         self._child.start(command, cwd=self.folder, env=os.environ | LIMITS | keys)
 
     def ready(self) -> bool:
@@ -99,8 +107,8 @@ class S3(Server):
 
 
 def _weed() -> Path:
-    beside = Path(sys.executable).parent / "weed"
-    found = beside if beside.exists() else shutil.which("weed")
+    in_environment = Path(sys.executable).parent / "weed"
+    found = in_environment if in_environment.exists() else shutil.which("weed")
     if found is None:
-        raise StartFailed("there is no embedded S3 server for this machine; set AIRFLOW_CONN_ANOMALY_S3 to a bucket of yours")
+        raise StartFailed("there is no embedded S3 server for this machine; set AIRFLOW_CONN_ANOMALY_S3 to your own bucket")
     return Path(found)

@@ -1,4 +1,4 @@
-"""The signals by which the person, or the system, ends us."""
+"""Signals that end `bin/run`: SIGINT, SIGTERM and SIGHUP."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(BaseException):
-    """One of them came."""
+    """Raised in the main thread by the first of these signals."""
 
 
-def listen() -> None:
-    """From now on the first of them raises Interrupted in the main thread; further ones do not disturb the stop that follows."""
+def raise_interrupted() -> None:
+    """From now on raise Interrupted on the first signal, and ignore later ones so that the shutdown completes."""
     for number in SIGNALS:
         signal.signal(number, _interrupt)
 
@@ -30,23 +30,23 @@ def ignore() -> None:
 
 
 @contextlib.contextmanager
-def held_back() -> Iterator[None]:
-    """Signals that come within it are delivered at its end, so that no child is started and then not recorded."""
+def deferred() -> Iterator[None]:
+    """Deliver signals on exit, so that no child process is started without being recorded."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[int] = []
+    received: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> None:
-        came.append(number)
+        received.append(number)
 
-    before = {number: signal.signal(number, note) for number in SIGNALS}
+    handlers = {number: signal.signal(number, note) for number in SIGNALS}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler or signal.SIG_DFL)
-        for late in came:
+        for late in received:
             signal.raise_signal(late)
 
 

@@ -1,4 +1,4 @@
-"""All the parts of one `bin/run`: started side by side, stopped together."""
+"""The embedded services of a `bin/run`: started at the same time, stopped together."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from anomaly import connection_env
 from anomaly.db.schema import migrate
 from embedded import airflow, connections, demo, signals, stale_runs
 from embedded.postgres import Postgres
-from embedded.process import await_ready
-from embedded.process_group import end_recorded
+from embedded.process import wait_until_ready
+from embedded.process_group import stop_recorded
 from embedded.s3 import S3
 from embedded.web import WebService, image_host, reference_detector
 from reference_detector.dataset import data_folder, split
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from embedded.process import Part
-    from embedded.progress import Screen
+    from embedded.process import Service
+    from embedded.progress import Progress
 
 READY_S = 120
 AIRFLOW_READY_S = 300
@@ -32,80 +32,80 @@ AIRFLOW_DATABASE = "airflow"
 
 
 class Stack:
-    """What runs for the connections that are not set, and Airflow."""
+    """Airflow, and an embedded service for each connection that is not set in the environment."""
 
-    def __init__(self, state: Path, *, port: int, with_demo: bool, screen: Screen) -> None:
+    def __init__(self, state: Path, *, port: int, enqueue_demo: bool, progress: Progress) -> None:
         self._state = state
         self._port = port
-        self._screen = screen
-        given = os.environ
-        self.own_database = bool(given.get(connection_env.DB))
-        self.with_demo = with_demo or not self.own_database
+        self._progress = progress
+        environ = os.environ
+        self.external_database = bool(environ.get(connection_env.DB))
+        self.enqueue_demo = enqueue_demo or not self.external_database
         self.postgres = Postgres(state / "postgres")
-        self.s3 = None if given.get(connection_env.S3) else S3(state / "s3")
-        self.detector = None if given.get(connection_env.DETECTOR) else reference_detector(state / "detector")
-        self.images: WebService | None = image_host(state / "images", images=data_folder()) if self.with_demo else None
+        self.s3 = None if environ.get(connection_env.S3) else S3(state / "s3")
+        self.detector = None if environ.get(connection_env.DETECTOR) else reference_detector(state / "detector")
+        self.images: WebService | None = image_host(state / "images", images=data_folder()) if self.enqueue_demo else None
         self.airflow: airflow.Airflow | None = None
         self.began = datetime.now(UTC)
-        """By the records database's clock, before the first run of this start."""
+        """Time before the first run, of the records database's clock."""
 
     @property
     def dsn(self) -> str:
-        """Where the records are."""
-        return connection_env.records_dsn(os.environ) if self.own_database else connections.to_postgres(self.postgres)
+        """DSN of the records database."""
+        return connection_env.records_dsn(os.environ) if self.external_database else connections.to_postgres(self.postgres)
 
-    def end_leftovers(self) -> None:
-        """End what an earlier start left behind, should it have been killed together with its warden."""
+    def stop_leftovers(self) -> None:
+        """Stop the processes of an earlier start that was killed together with its watchdog."""
         for folder in self._state.glob("*/running"):
-            end_recorded(folder)
+            stop_recorded(folder)
 
     def start(self, *, records: int) -> airflow.Airflow:
-        """Start every part; afterwards the records are enqueued and Airflow waits for the first run."""
-        parts = self._parts()
-        for part in parts:
-            part.start()
-        self._screen.say(f"starting {', '.join(part.name for part in parts)} and airflow; logs are in {self._state}/*/logs")
-        self._await(self.postgres)
+        """Start every service, enqueue demo records, and return Airflow, ready for the first run."""
+        services = self._services()
+        for service in services:
+            service.start()
+        self._progress.print(f"starting {', '.join(service.name for service in services)} and airflow; logs are in {self._state}/*/logs")
+        self._wait_for(self.postgres)
         self.airflow = self._prepare_airflow()
         migrate(self.dsn)
         self.began = demo.now(self.dsn)
         if self.images:
-            self._await(self.images)
+            self._wait_for(self.images)
             self._enqueue(self.images, records)
         self._start_airflow(self.airflow)
-        for part in parts[1:]:
-            if part is not self.images:
-                self._await(part)
-        with self._screen.step("airflow"):
-            await_ready(self.airflow, within_s=AIRFLOW_READY_S)
+        for service in services[1:]:
+            if service is not self.images:
+                self._wait_for(service)
+        with self._progress.starting("airflow"):
+            wait_until_ready(self.airflow, within_s=AIRFLOW_READY_S)
         return self.airflow
 
     def check(self) -> None:
-        """Raise StartFailed if a part has ended by itself."""
-        for part in self._parts():
-            part.check()
+        """Raise StartFailed if a service has ended by itself."""
+        for service in self._services():
+            service.check()
         if self.airflow:
             self.airflow.check()
 
     def stop(self) -> None:
-        """Stop everything: first Airflow, whose tasks give back what they hold, then what it stands on."""
+        """Stop Airflow first, so that its tasks can release their records, then the other services."""
         if self.airflow:
             self.airflow.stop()
-        parts = self._parts()
-        for part in parts[1:]:
-            part.ask()
-        for part in [*parts[1:], parts[0]]:
-            part.stop()
+        services = self._services()
+        for service in services[1:]:
+            service.request_stop()
+        for service in [*services[1:], services[0]]:
+            service.stop()
 
-    def _parts(self) -> list[Part]:
-        return [self.postgres, *(part for part in (self.s3, self.detector, self.images) if part)]
+    def _services(self) -> list[Service]:
+        return [self.postgres, *(service for service in (self.s3, self.detector, self.images) if service)]
 
-    def _await(self, part: Part) -> None:
-        with self._screen.step(part.name):
-            await_ready(part, within_s=READY_S)
+    def _wait_for(self, service: Service) -> None:
+        with self._progress.starting(service.name):
+            wait_until_ready(service, within_s=READY_S)
 
     def _prepare_airflow(self) -> airflow.Airflow:
-        """Airflow, whose tables are made unless this version of it has made them."""
+        """Create Airflow's databases, and start the migration of its tables unless this version of Airflow has migrated them."""
         for name in (connections.DATABASE, AIRFLOW_DATABASE):
             self.postgres.ensure_database(name)
         database = self.postgres.dsn(AIRFLOW_DATABASE, "postgresql+psycopg2")
@@ -113,48 +113,48 @@ class Stack:
         write_env(self._state / "env", settings)
         prepared = airflow.Airflow(self._state / "airflow", env=settings)
         self.airflow = prepared
-        if self.postgres.comment_on(AIRFLOW_DATABASE) != airflow.migrated_comment():
+        if self.postgres.comment_on(AIRFLOW_DATABASE) != airflow.schema_comment():
             prepared.start_migration()
         return prepared
 
     def _start_airflow(self, prepared: airflow.Airflow) -> None:
-        with self._screen.step("airflow's tables"):
-            while not prepared.migrated():
-                time.sleep(0.05)  # it runs beside us and raises here if it fails
-        self.postgres.set_comment_on(AIRFLOW_DATABASE, airflow.migrated_comment())
-        stale_runs.end_runs(airflow_dsn=self.postgres.dsn(AIRFLOW_DATABASE), records_dsn=self.dsn)
+        with self._progress.starting("airflow's tables"):
+            while not prepared.migration_finished():
+                time.sleep(0.05)  # a process of its own; raises if it failed
+        self.postgres.set_comment_on(AIRFLOW_DATABASE, airflow.schema_comment())
+        stale_runs.end_stale_runs(airflow_dsn=self.postgres.dsn(AIRFLOW_DATABASE), records_dsn=self.dsn)
         prepared.start()
 
     def _connections(self) -> dict[str, str]:
-        made: dict[str, str] = {}
-        if not self.own_database:
-            made[connection_env.DB] = connections.to_postgres(self.postgres)
+        values: dict[str, str] = {}
+        if not self.external_database:
+            values[connection_env.DB] = connections.to_postgres(self.postgres)
         if self.s3:
-            made[connection_env.S3] = connections.to_s3(self.s3)
+            values[connection_env.S3] = connections.to_s3(self.s3)
         if self.detector:
-            made[connection_env.DETECTOR] = connections.to_detector(self.detector)
+            values[connection_env.DETECTOR] = connections.to_detector(self.detector)
         if self.images and not os.environ.get(connection_env.IMAGES):
-            made[connection_env.IMAGES] = connections.to_images()
-        return made
+            values[connection_env.IMAGES] = connections.to_images()
+        return values
 
     def _enqueue(self, images: WebService, records: int) -> None:
-        with self._screen.step("records"):
+        with self._progress.starting("records"):
             demo.enqueue(self.dsn, split().rest, base_url=images.url, waiting=records, images=data_folder())
 
 
 def write_env(path: Path, settings: dict[str, str]) -> None:
-    """Keep the variables for `bin/airflow`, readable by their owner alone."""
+    """Write the variables to a file for `bin/airflow`, readable by its owner only."""
     draft = path.with_suffix(".draft")
     draft.unlink(missing_ok=True)
     draft.touch(mode=0o600)
-    given = {name: value for name, value in os.environ.items() if name.startswith("AIRFLOW_CONN_ANOMALY_") and value}
-    draft.write_text("".join(f"{name}={shlex.quote(value)}\n" for name, value in sorted((given | settings).items())))
+    from_user = {name: value for name, value in os.environ.items() if name.startswith("AIRFLOW_CONN_ANOMALY_") and value}
+    draft.write_text("".join(f"{name}={shlex.quote(value)}\n" for name, value in sorted((from_user | settings).items())))
     draft.replace(path)
 
 
 @contextlib.contextmanager
-def stopping(stack: Stack) -> Iterator[None]:
-    """Within it the stack may run; afterwards it does not, and signals no longer disturb."""
+def stop_on_exit(stack: Stack) -> Iterator[None]:
+    """Stop the stack on exit, with signals ignored."""
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Runs that the last start was cut off from: they are ended, and what they held comes free."""
+"""Ends DAG runs that the last `bin/run` left running, and expires their leases."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from anomaly.models.runs import batch_id_of
 from embedded.demo import statement
 
 
-def end_runs(*, airflow_dsn: str, records_dsn: str) -> None:
-    """End them in Airflow's database, and let the next claim free what they left claimed in the records database.
+def end_stale_runs(*, airflow_dsn: str, records_dsn: str) -> None:
+    """Mark these runs as failed in Airflow's database, and expire their leases so that the next claim takes their records.
 
-    Only right while no component of this Airflow runs. Who else works the records database is left alone.
+    Call it only while no component of this Airflow runs. Runs of other installations on the same records database are not touched.
     """
     with psycopg.connect(airflow_dsn) as connection:
-        runs = connection.execute(statement("end_cut_off_runs")).fetchall()
+        runs = connection.execute(statement("end_stale_runs")).fetchall()
     if runs:
         batches = [batch_id_of(dag_id, run_id) for dag_id, run_id in runs]
         with psycopg.connect(records_dsn) as connection:

@@ -1,4 +1,4 @@
-"""What an embedded part keeps between two starts: its secrets and its ports."""
+"""Secrets and ports of the embedded services, kept in files between starts."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
-FIRST_PORT, LAST_PORT = 20_000, 32_000  # below the range that systems hand out to clients, so that a kept port stays free
+FIRST_PORT, LAST_PORT = 20_000, 32_000  # below the ephemeral ports, so that a kept port stays free
 
 
 def secret(path: Path) -> str:
-    """The secret kept in *path*, made at the first call; readable by its owner alone."""
+    """Return the secret in the file *path*; create it if missing, readable by its owner only."""
     try:
         return path.read_text()
     except FileNotFoundError:
@@ -34,7 +34,7 @@ def secret(path: Path) -> str:
 
 
 def is_free(port: int) -> bool:
-    """Whether we may listen on *port* of the loopback interface now."""
+    """Return whether *port* of the loopback interface is free."""
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -44,19 +44,18 @@ def is_free(port: int) -> bool:
     return True
 
 
-def asked_port(port: int) -> int:
-    """*port*, as the person at the terminal asked for it.
+def require_free(port: int) -> None:
+    """Check the port that the user asked for.
 
     Raises:
-        PortBusy: another program listens there.
+        PortBusy: another program listens on it.
     """
     if not is_free(port):
         raise PortBusy(f"port {port} is in use by another program; end that program, or choose another port with --port")
-    return port
 
 
 def ports(path: Path, *names: str, choose: Callable[[int, int], int] = random.randint) -> dict[str, int]:
-    """A port for each of *names*: the one of the last start if it is free, another one else; kept in *path*."""
+    """Return a port for each of *names*, and write them to *path*: the port of the last start if it is free, else another one."""
     try:
         kept: dict[str, int] = json.loads(path.read_text())
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What a run came to, measured against the labels where there are some."""
+"""Summary of a run: counts, rate, and accuracy against the labels if there are any."""
 
 from __future__ import annotations
 
@@ -16,70 +16,70 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
-    """A record's latest verdict, and its label."""
+class ScoredRecord:
+    """A record's latest verdict and label."""
 
     score: float
     is_anomaly: bool
     is_defective: bool | None
-    """None without a label."""
+    """None if the record has no label."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """The end of a run."""
+    """Figures of the finished runs."""
 
     states: Mapping[str, int]
-    """All records of the database by status."""
+    """Number of records in the database by status."""
     committed: int
-    """Of this run."""
+    """Records committed by these runs."""
     took_s: float
-    judged: Sequence[Judged]
+    scored: Sequence[ScoredRecord]
 
     @property
     def rate(self) -> float:
-        """Records a second, from the claim to the last commit."""
+        """Records a second, from the first claim to the last commit."""
         return self.committed / self.took_s if self.took_s > 0 else 0.0
 
     def confusion(self) -> dict[tuple[bool, bool], int]:
-        """How many labelled records there are for each (is defective, is called an anomaly)."""
+        """Return the number of labelled records by (is_defective, is_anomaly)."""
         counts = {(label, called): 0 for label in (False, True) for called in (False, True)}
-        for one in self.judged:
+        for one in self.scored:
             if one.is_defective is not None:
                 counts[one.is_defective, one.is_anomaly] += 1
         return counts
 
     def auroc(self) -> float | None:
-        """The chance that a defective image scores above a normal one; None without both kinds."""
-        labelled = [one for one in self.judged if one.is_defective is not None]
+        """Return the AUROC of the scores against the labels; None unless both labels occur."""
+        labelled = [one for one in self.scored if one.is_defective is not None]
         return auroc([one.score for one in labelled], [bool(one.is_defective) for one in labelled])
 
 
 def auroc(scores: Sequence[float], labels: Sequence[bool]) -> float | None:
-    """Area under the ROC curve, from ranks: ties count half. None unless both labels occur."""
+    """Return the area under the ROC curve, computed from ranks with ties counted half; None unless both labels occur."""
     values, positive = np.asarray(scores, dtype=float), np.asarray(labels, dtype=bool)
-    wanted, others = int(positive.sum()), int((~positive).sum())
-    if not wanted or not others:
+    positives, negatives = int(positive.sum()), int((~positive).sum())
+    if not positives or not negatives:
         return None
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-    return float((ranks[positive].sum() - wanted * (wanted + 1) / 2) / (wanted * others))
+    return float((ranks[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
 def outcome(dsn: str, since: datetime) -> Outcome:
-    """Read from the database what came of the runs that began after *since*."""
+    """Read the figures of the runs that began after *since* from the database."""
     with psycopg.connect(dsn) as connection:
         counts = row(connection, "outcome", {"since": since})
-        judged = [_judged(*found) for found in connection.execute(statement("judged"), {"since": since})]
-    return Outcome(states=counts["states"], committed=counts["committed"], took_s=counts["took_s"], judged=judged)
+        scored = [_scored_record(*found) for found in connection.execute(statement("scored_records"), {"since": since})]
+    return Outcome(states=counts["states"], committed=counts["committed"], took_s=counts["took_s"], scored=scored)
 
 
-def lines(result: Outcome, *, page: str) -> Iterator[str]:
-    """The summary, a line each."""
+def summary_lines(result: Outcome, *, page: str) -> Iterator[str]:
+    """Yield the lines of the summary."""
     yield "records: " + (", ".join(f"{count} {status}" for status, count in sorted(result.states.items())) or "none")
     yield f"this run: {result.committed} records in {result.took_s:.1f} s, {result.rate:.1f} records/s"
-    found = sum(one.is_anomaly for one in result.judged)
-    yield f"anomalies: {found} of {len(result.judged)} records"
+    found = sum(one.is_anomaly for one in result.scored)
+    yield f"anomalies: {found} of {len(result.scored)} records"
     if (area := result.auroc()) is not None:
         yield from _against_labels(result.confusion(), area)
     yield f"page: {page}"
@@ -92,5 +92,5 @@ def _against_labels(confusion: Mapping[tuple[bool, bool], int], area: float) -> 
     yield f"AUROC: {area:.3f}"
 
 
-def _judged(score: float, is_anomaly: Any, probability: float | None) -> Judged:
-    return Judged(score=score, is_anomaly=bool(is_anomaly), is_defective=None if probability is None else probability > 0)
+def _scored_record(score: float, is_anomaly: Any, probability: float | None) -> ScoredRecord:
+    return ScoredRecord(score=score, is_anomaly=bool(is_anomaly), is_defective=None if probability is None else probability > 0)

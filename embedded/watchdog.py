@@ -1,7 +1,7 @@
-"""Outlives its parent just long enough to end the parent's children: `python -m embedded.watchdog`.
+"""Ends the child processes of a parent that died: `python -m embedded.watchdog`.
 
-The parent writes the path of a folder with session records to our stdin, one a line. The end of stdin means that the parent is gone,
-by whatever signal, and everything recorded in those folders is ended. After an orderly stop there is nothing left to end.
+The parent writes the paths of folders with process records to stdin, one a line. The end of stdin means that the parent has ended,
+even by SIGKILL; then every process recorded in those folders is ended. After an orderly shutdown there are no records left.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
-from embedded.process_group import end_recorded
+from embedded.process_group import stop_recorded
 
 
 def main() -> None:
@@ -18,7 +18,7 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     folders = {Path(line.rstrip("\n")) for line in sys.stdin}
     for folder in sorted(folders):
-        end_recorded(folder)
+        stop_recorded(folder)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The two HTTP services as our own children: the image host and the reference detector."""
+"""The image host and the reference detector as child processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class WebService(Server):
-    """A Python module that listens on `--host` and `--port`, and answers 200 on *ready_path* once it can work."""
+    """A Python module that listens on `--host` and `--port` and answers 200 on *ready_path* once it is ready."""
 
     def __init__(self, name: str, folder: Path, *, module: str, ready_path: str, options: Sequence[str | Path] = ()) -> None:
         super().__init__(name, folder, stop_s=5, ready_s=120)
@@ -32,14 +32,14 @@ class WebService(Server):
 
     def start(self) -> None:
         self.port = ports(self.folder / "ports.json", self.name)[self.name]
-        place = ["--host", LOOPBACK, "--port", str(self.port)]
+        address = ["--host", LOOPBACK, "--port", str(self.port)]
         env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "plugins")])}
-        self._child.start([sys.executable, "-m", self._module, *place, *self._options], cwd=ROOT, env=env)
+        self._child.start([sys.executable, "-m", self._module, *address, *self._options], cwd=ROOT, env=env)
 
     def ready(self) -> bool:
         self._child.check()
         with requests.Session() as session:
-            session.trust_env = False  # no proxy stands between us and our own child
+            session.trust_env = False  # it is on this machine: no proxy
             try:
                 return session.get(f"{self.url}{self._ready_path}", timeout=2).status_code == HTTPStatus.OK
             except requests.RequestException:
@@ -47,11 +47,11 @@ class WebService(Server):
 
 
 def image_host(folder: Path, *, images: Path) -> WebService:
-    """A static file server over *images*, with keep-alive."""
+    """Return a static file server for the folder *images*."""
     return WebService("image-host", folder, module="embedded.image_host", ready_path="/readyz", options=["--folder", images])
 
 
 def reference_detector(folder: Path) -> WebService:
-    """The project's own detector; what it has learned is kept in *folder*."""
+    """Return the reference detector, which keeps its trained model in *folder*."""
     data = folder.resolve() / "data"
     return WebService("reference-detector", folder, module="reference_detector", ready_path="/readyz", options=["--data", data])

@@ -1,4 +1,4 @@
--- How many demo records there are, and how many of them still wait for a verdict.
+-- Counts all demo records, and those without a verdict.
 select count(*) as enqueued, count(*) filter (where status in ('pending', 'claimed')) as waiting
   from anomaly.records
  where attributes ? 'demo'

@@ -1,4 +1,4 @@
--- The workers of these batches are gone with the last start: the next claim may free what they held, without waiting for the leases.
+-- Expires the leases of these batches, whose workers have ended, so that the next claim does not wait for them.
 update anomaly.chunks
    set leased_until = clock_timestamp()
  where batch_id = any(%(batches)s)

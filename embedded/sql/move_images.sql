@@ -1,4 +1,4 @@
--- The image host listens on another port than at the last start: what waits for a verdict must find its image there.
+-- Points demo records without a verdict to the image host's current port, which may have changed since the last start.
 update anomaly.records
    set image_url = %(base_url)s || '/' || (attributes ->> 'demo'), updated_at = now()
  where attributes ? 'demo'

@@ -1,4 +1,4 @@
--- Records by state, and how many the runs since then committed within which time.
+-- Counts records by status, and the commits of the runs since then with the seconds from the first claim to the last commit.
 select coalesce((select jsonb_object_agg(status, records)
                    from (select status, count(*) as records from anomaly.records group by status) as s), '{}') as states,
        count(*) as committed,

@@ -1,4 +1,4 @@
--- How many records the runs since then have brought to an end, and how many are still due.
+-- Counts the records that ended in runs since then, and those that are still due.
 select (select count(distinct l.record_id)
           from anomaly.batches as b
           join anomaly.processing_log as l on l.batch_id = b.batch_id

@@ -14,7 +14,7 @@ import psutil
 
 from embedded import airflow, job
 from embedded.postgres import Postgres
-from embedded.process import ROOT, Child, await_ready
+from embedded.process import ROOT, ChildProcess, wait_until_ready
 from tests.chaos.rows import FIRST, RECORDS, Row
 from tests.chaos.workers import until
 from tests.chaos.world import SLOTS, Hold
@@ -47,7 +47,7 @@ class Scheduled:
         folder = world.folder / "airflow"
         self._env = airflow.settings(folder, database=database, port=port) | world.env() | SETTINGS | (more or {})
         self._airflow = airflow.Airflow(folder, env=self._env)
-        self._second = Child("scheduler-2", folder, stop_s=15, stop_all=True)
+        self._second = ChildProcess("scheduler-2", folder, stop_s=15, stop_all=True)
 
     @property
     def env(self) -> dict[str, str]:
@@ -57,10 +57,10 @@ class Scheduled:
     def start(self) -> None:
         since = datetime.now(UTC)
         self._airflow.start_migration()
-        until(self._airflow.migrated, within_s=START_S, what="Airflow's tables")
+        until(self._airflow.migration_finished, within_s=START_S, what="Airflow's tables")
         self._airflow.start()
-        await_ready(self._airflow, within_s=START_S)
-        job.await_dag(self._airflow, since)
+        wait_until_ready(self._airflow, within_s=START_S)
+        job.wait_for_dag(self._airflow, since)
 
     def stop(self) -> None:
         self._second.stop()

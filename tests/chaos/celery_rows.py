@@ -9,8 +9,8 @@ import time
 from typing import TYPE_CHECKING
 
 from embedded.postgres import Postgres
-from embedded.process import ROOT, Child
-from embedded.process_group import Session, send
+from embedded.process import ROOT, ChildProcess
+from embedded.process_group import ProcessGroup, send
 from tests.chaos.airflow_rows import RUN_S, Scheduled
 from tests.chaos.rows import FIRST, RECORDS, Row
 from tests.chaos.workers import until
@@ -34,7 +34,7 @@ class Worker:
         self._name = name
         self._folder = folder / name
         # It is asked alone, and not its tasks: each row tells what it passes on to them.
-        self._child = Child(name, self._folder, stop_s=10)
+        self._child = ChildProcess(name, self._folder, stop_s=10)
 
     def start(self, env: dict[str, str]) -> None:
         self._folder.mkdir(parents=True)
@@ -52,21 +52,21 @@ class Worker:
         session = self._session()
         until(lambda: not _killed(session), within_s=10, what="a killed worker ends")
 
-    def _session(self) -> Session:
+    def _session(self) -> ProcessGroup:
         (record,) = (self._folder / "running").glob("*.json")
-        session = Session.read(record)
+        session = ProcessGroup.read(record)
         assert session
         return session
 
     def await_end(self) -> int | None:
-        until(lambda: self._child.finished() is not None, within_s=RUN_S, what=f"{self._name} ends by itself")
-        return self._child.finished()
+        until(lambda: self._child.exit_code() is not None, within_s=RUN_S, what=f"{self._name} ends by itself")
+        return self._child.exit_code()
 
     def stop(self) -> None:
         self._child.stop()
 
 
-def _killed(session: Session) -> bool:
+def _killed(session: ProcessGroup) -> bool:
     """Whether there was anything to kill."""
     found = session.members()
     send(signal.SIGKILL, found)

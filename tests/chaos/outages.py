@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from embedded.process import await_ready
+from embedded.process import wait_until_ready
 from tests.chaos.rows import COMMIT, FIRST, RUN_S, Row
 from tests.chaos.workers import until
 from tests.chaos.world import SLOTS, WITHIN_S, Hold
@@ -99,7 +99,7 @@ def postgres_dies(world: World) -> None:
         process.kill()
     world.postgres.stop()
     world.postgres.start()
-    await_ready(world.postgres, within_s=WITHIN_S)
+    wait_until_ready(world.postgres, within_s=WITHIN_S)
 
 
 def everything_is_swallowed(world: World) -> None:

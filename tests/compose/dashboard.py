@@ -41,7 +41,7 @@ def filled(server: Server, answers: Path) -> str:
 
 def panels(server: Server) -> dict[str, Any]:
     """The dashboard's panels, and for each of its expressions what Prometheus answers over the last ten minutes."""
-    dashboard = json.loads((server.tree / "metrics" / "grafana" / "dashboards" / "anomaly.json").read_text())
+    dashboard = json.loads((server.tree / "deploy" / "metrics" / "grafana" / "dashboards" / "anomaly.json").read_text())
     return {
         panel["title"]: {
             "unit": panel["fieldConfig"]["defaults"]["unit"],

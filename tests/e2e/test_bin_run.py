@@ -79,7 +79,7 @@ def bin_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BinRun]:
     started.wait_for("tables ready", first)
     first.send_signal(signal.SIGINT)
     assert first.wait(60) == 130, started.said()
-    assert "goes on from here" in started.said()
+    assert "continues from here" in started.said()
     assert started.processes() == []
     second = started.start()
     assert second.wait(RUN_S) == 0, started.said()

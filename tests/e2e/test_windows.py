@@ -20,7 +20,7 @@ from anomaly import connection_env
 from anomaly.db.schema import migrate
 from embedded import airflow, connections, job
 from embedded.errors import StartFailed
-from embedded.process import ROOT, await_ready
+from embedded.process import ROOT, wait_until_ready
 from tests.dags.conftest import ANSWER, a_png
 from tests.parts.http_stub import HttpStub, Reply
 
@@ -50,10 +50,10 @@ class Scheduled:
     def start(self) -> None:
         since = datetime.now(UTC)
         self.airflow.start_migration()
-        until(self.airflow.migrated)
+        until(self.airflow.migration_finished)
         self.airflow.start()
-        await_ready(self.airflow, within_s=WITHIN_S)
-        job.await_dag(self.airflow, since)
+        wait_until_ready(self.airflow, within_s=WITHIN_S)
+        job.wait_for_dag(self.airflow, since)
 
     def add(self, captured_at: datetime) -> int:
         self._images += 1

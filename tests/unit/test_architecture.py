@@ -29,7 +29,7 @@ LONGER_WITH_A_REASON = {
 INVERTED = re.compile(r"(What|Who|Whose|Whoever|Where|How|Of|As)\b")
 """Words that open a docstring whose subject comes late or never."""
 
-REWORDED_LATER = ("benchmarks/", "embedded/", "reference_detector/", "tests/")
+REWORDED_LATER = ("benchmarks/", "reference_detector/", "tests/")
 
 # Written so that they do not find themselves.
 FORBIDDEN = {

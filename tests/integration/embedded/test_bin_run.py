@@ -61,7 +61,7 @@ def test_a_busy_port(refused: Callable[..., str]) -> None:
 def test_a_second_start_in_the_same_folder(refused: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     with FileLock(tmp_path / "state" / "run.lock"):
-        assert "at work in this folder already" in refused()
+        assert "another bin/run uses this folder" in refused()
 
 
 def test_a_database_where_nothing_listens(refused: Callable[..., str]) -> None:

@@ -88,7 +88,7 @@ def test_runs_that_were_cut_off_end_and_free_what_they_held_and_nobody_elses_doe
                 " from generate_series(2 * %s, 2 * %s + 1) as chunk",
                 [batch_id, number, number],
             )
-    stale_runs.end_runs(airflow_dsn=database, records_dsn=database)
+    stale_runs.end_stale_runs(airflow_dsn=database, records_dsn=database)
     assert rows(database, "select run_id, state from dag_run order by 1") == [("cut off", "failed"), ("over", "success")]
     assert rows(database, "select run_id, state from task_instance order by 1") == [("cut off", "failed"), ("over", "running")]
     leased = rows(database, "select chunk, leased_until > now() from anomaly.chunks order by chunk")

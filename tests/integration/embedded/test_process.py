@@ -1,4 +1,4 @@
-"""Child processes: stopped within a bound, found again after our death, and never mistaken for somebody else's."""
+"""ChildProcess processes: stopped within a bound, found again after our death, and never mistaken for somebody else's."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import psutil
 import pytest
 
 from embedded.errors import StartFailed
-from embedded.process import ROOT, Child
-from embedded.process_group import Session, end_recorded
+from embedded.process import ROOT, ChildProcess
+from embedded.process_group import ProcessGroup, stop_recorded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,11 +28,11 @@ WITH_GRANDCHILD = "sleep 600 & echo up; wait"
 PARENT = """
 import sys, time
 from pathlib import Path
-from embedded.process import Child
+from embedded.process import ChildProcess
 from embedded.postgres import Postgres
 
 folder = Path(sys.argv[1])
-child = Child("shell", folder / "shell")
+child = ChildProcess("shell", folder / "shell")
 child.start(["sh", "-c", "sleep 600 & sleep 600"], cwd=folder)
 with Postgres(folder / "postgres"):
     print("up", flush=True)
@@ -60,12 +60,12 @@ def working_in(folder: Path) -> list[psutil.Process]:
 
 
 @pytest.fixture
-def children(tmp_path: Path) -> Iterator[Callable[..., Child]]:
+def children(tmp_path: Path) -> Iterator[Callable[..., ChildProcess]]:
     """Starts shell scripts, and stops whatever a failed test left."""
-    made: list[Child] = []
+    made: list[ChildProcess] = []
 
-    def start(script: str, *, stop_s: float = 5) -> Child:
-        child = Child("shell", tmp_path, stop_s=stop_s)
+    def start(script: str, *, stop_s: float = 5) -> ChildProcess:
+        child = ChildProcess("shell", tmp_path, stop_s=stop_s)
         made.append(child)
         child.start(["sh", "-c", script], cwd=tmp_path)
         assert eventually(lambda: "up" in child.log.read_text())
@@ -76,22 +76,22 @@ def children(tmp_path: Path) -> Iterator[Callable[..., Child]]:
         child.stop()
 
 
-def recorded(folder: Path) -> Session:
+def recorded(folder: Path) -> ProcessGroup:
     (path,) = (folder / "running").glob("*.json")
-    session = Session.read(path)
+    session = ProcessGroup.read(path)
     assert session is not None
     return session
 
 
-def test_a_child_that_ignores_the_stop_signal_is_killed_after_its_bound(children: Callable[..., Child], tmp_path: Path) -> None:
+def test_a_child_that_ignores_the_stop_signal_is_killed_after_its_bound(children: Callable[..., ChildProcess], tmp_path: Path) -> None:
     child = children(DEAF, stop_s=0.3)
     assert working_in(tmp_path)
     child.stop()
-    assert child.finished() == -signal.SIGKILL
+    assert child.exit_code() == -signal.SIGKILL
     assert not working_in(tmp_path)
 
 
-def test_descendants_end_with_the_child_and_its_record_is_gone(children: Callable[..., Child], tmp_path: Path) -> None:
+def test_descendants_end_with_the_child_and_its_record_is_gone(children: Callable[..., ChildProcess], tmp_path: Path) -> None:
     child = children(WITH_GRANDCHILD, stop_s=0.3)
     assert len(working_in(tmp_path)) == 2
     child.stop()
@@ -99,17 +99,17 @@ def test_descendants_end_with_the_child_and_its_record_is_gone(children: Callabl
     assert not list((tmp_path / "running").iterdir())
 
 
-def test_stopping_twice_and_stopping_what_never_started_is_fine(children: Callable[..., Child], tmp_path: Path) -> None:
+def test_stopping_twice_and_stopping_what_never_started_is_fine(children: Callable[..., ChildProcess], tmp_path: Path) -> None:
     child = children("echo up; sleep 600")
     child.stop()
     child.stop()
-    Child("never", tmp_path).stop()
+    ChildProcess("never", tmp_path).stop()
 
 
-def test_a_child_that_ended_by_itself_is_told_with_its_log(children: Callable[..., Child]) -> None:
+def test_a_child_that_ended_by_itself_is_told_with_its_log(children: Callable[..., ChildProcess]) -> None:
     child = children("echo up; echo why it ended; exit 3")
-    assert eventually(lambda: child.finished() == 3)
-    with pytest.raises(StartFailed, match=f"ended with code 3 .* {child.log}"):
+    assert eventually(lambda: child.exit_code() == 3)
+    with pytest.raises(StartFailed, match=f"ended by itself with code 3; its log is {child.log}"):
         child.check()
 
 
@@ -125,31 +125,31 @@ def test_sigkill_of_the_parent_leaves_no_child_and_no_grandchild(tmp_path: Path)
     assert eventually(lambda: not list(tmp_path.glob("*/running/*.json")))
 
 
-def test_a_leftover_is_recognised_by_its_record_and_ended(children: Callable[..., Child], tmp_path: Path) -> None:
+def test_a_leftover_is_recognised_by_its_record_and_ended(children: Callable[..., ChildProcess], tmp_path: Path) -> None:
     child = children(WITH_GRANDCHILD, stop_s=0.3)
-    assert end_recorded(tmp_path / "running") == 1
+    assert stop_recorded(tmp_path / "running") == 1
     assert not working_in(tmp_path)
-    assert child.finished() is not None
+    assert child.exit_code() is not None
 
 
-def test_a_leftover_whose_leader_has_died_is_ended_too(children: Callable[..., Child], tmp_path: Path) -> None:
+def test_a_leftover_whose_leader_has_died_is_ended_too(children: Callable[..., ChildProcess], tmp_path: Path) -> None:
     child = children(WITH_GRANDCHILD)
     os.kill(recorded(tmp_path).pid, signal.SIGKILL)
-    assert eventually(lambda: child.finished() is not None)
+    assert eventually(lambda: child.exit_code() is not None)
     assert len(working_in(tmp_path)) == 1
-    assert end_recorded(tmp_path / "running") == 1
+    assert stop_recorded(tmp_path / "running") == 1
     assert not working_in(tmp_path)
 
 
-def test_a_process_that_got_the_id_of_a_dead_child_is_left_alone(children: Callable[..., Child], tmp_path: Path) -> None:
+def test_a_process_that_got_the_id_of_a_dead_child_is_left_alone(children: Callable[..., ChildProcess], tmp_path: Path) -> None:
     child = children("echo up; sleep 600")
     mine = recorded(tmp_path)
     replace(mine, started=mine.started - 3600).write(tmp_path / "running" / f"{mine.pid}.json")
-    assert end_recorded(tmp_path / "running") == 0
-    assert child.finished() is None
+    assert stop_recorded(tmp_path / "running") == 0
+    assert child.exit_code() is None
 
 
 def test_a_record_that_was_cut_off_is_forgotten(tmp_path: Path) -> None:
     (tmp_path / "1.json").write_text('{"pid": 1')
-    assert end_recorded(tmp_path) == 0
+    assert stop_recorded(tmp_path) == 0
     assert not list(tmp_path.iterdir())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from embedded.errors import PortBusy
-from embedded.state import LOOPBACK, asked_port, ports, secret
+from embedded.state import LOOPBACK, ports, require_free, secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,4 +61,4 @@ def test_a_record_of_ports_that_was_cut_off_is_written_anew(tmp_path: Path) -> N
 
 def test_the_port_that_was_asked_for_is_never_swapped_for_another_one(busy_port: int) -> None:
     with pytest.raises(PortBusy, match=f"port {busy_port} is in use .* --port"):
-        asked_port(busy_port)
+        require_free(busy_port)

@@ -1,4 +1,4 @@
-"""What a run came to, measured against the labels."""
+"""The summary of a run, and its accuracy against the labels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from embedded.summary import Judged, Outcome, auroc, lines
+from embedded.summary import Outcome, ScoredRecord, auroc, summary_lines
 
 SCORED = st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=60)
 
@@ -23,23 +23,25 @@ def test_without_both_labels_there_is_no_auroc() -> None:
     assert auroc([], []) is None
 
 
-def outcome(*judged: tuple[float, bool, bool | None]) -> Outcome:
-    found = [Judged(score=score, is_anomaly=called, is_defective=label) for score, called, label in judged]
-    return Outcome(states={"done": 4, "pending": 1}, committed=4, took_s=2.0, judged=found)
+def outcome(*scored: tuple[float, bool, bool | None]) -> Outcome:
+    found = [ScoredRecord(score=score, is_anomaly=called, is_defective=label) for score, called, label in scored]
+    return Outcome(states={"done": 4, "pending": 1}, committed=4, took_s=2.0, scored=found)
 
 
 def test_the_summary_counts_states_rate_anomalies_and_errors_of_the_detector() -> None:
-    told = list(lines(outcome((9, True, True), (8, False, True), (2, True, False), (1, False, False)), page="http://here/dags/x"))
-    assert told[:3] == ["records: 4 done, 1 pending", "this run: 4 records in 2.0 s, 2.0 records/s", "anomalies: 2 of 4 records"]
-    assert [line.split() for line in told[4:6]] == [["defective", "1", "1"], ["normal", "1", "1"]]
-    assert told[6:] == ["AUROC: 1.000", "page: http://here/dags/x"]
+    printed = list(
+        summary_lines(outcome((9, True, True), (8, False, True), (2, True, False), (1, False, False)), page="http://here/dags/x")
+    )
+    assert printed[:3] == ["records: 4 done, 1 pending", "this run: 4 records in 2.0 s, 2.0 records/s", "anomalies: 2 of 4 records"]
+    assert [line.split() for line in printed[4:6]] == [["defective", "1", "1"], ["normal", "1", "1"]]
+    assert printed[6:] == ["AUROC: 1.000", "page: http://here/dags/x"]
 
 
 def test_records_without_labels_are_counted_and_compared_with_nothing() -> None:
-    told = "\n".join(lines(outcome((9, True, None), (1, False, None)), page=""))
-    assert "anomalies: 1 of 2 records" in told
-    assert "AUROC" not in told
+    printed = "\n".join(summary_lines(outcome((9, True, None), (1, False, None)), page=""))
+    assert "anomalies: 1 of 2 records" in printed
+    assert "AUROC" not in printed
 
 
 def test_a_run_that_committed_nothing_has_a_rate_of_zero() -> None:
-    assert Outcome(states={}, committed=0, took_s=0.0, judged=[]).rate == 0
+    assert Outcome(states={}, committed=0, took_s=0.0, scored=[]).rate == 0

@@ -1,4 +1,4 @@
--- The verdicts of the runs since then, each with its label where somebody has written one into the record's attributes.
+-- Verdicts of the runs since then, with the label from the record's attributes, null if there is none.
 select a.score, a.is_anomaly, (r.attributes ->> 'defect_probability')::float8 as defect_probability
   from anomaly.batches as b
   join anomaly.processing_log as l on l.batch_id = b.batch_id and l.event = 'committed'

@@ -1,5 +1,5 @@
--- Airflow's own tables, while none of its components runs: what was under way when the last start ended can never end by itself,
--- and a scheduler would first wait for heartbeats of dead tasks. The records of these runs are claimed by the next run.
+-- Runs in Airflow's own tables, while none of its components runs. Marks what was still running as failed: it cannot end by itself,
+-- and a scheduler would first wait for the heartbeats of dead tasks. The next run claims the records of these runs.
 with ended as (
     update dag_run
        set state = 'failed', end_date = now()
