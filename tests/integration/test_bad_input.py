@@ -20,10 +20,10 @@ from anomaly.pipeline.drain import Pipeline
 from anomaly.pipeline.lease import LeaseRenewer
 from anomaly.pipeline.parts import Parts
 from tests.parts.fakes import SETTINGS, FakeArchive, FakeDetector, FakeFleet, FakeImages
-from tests.parts.record_builders import HOLDER, Bench
+from tests.parts.record_builders import HOLDER, RecordsDb
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from embedded.postgres import Postgres
 
@@ -39,15 +39,9 @@ class Runs(FakeArchive):
         return f"{run_id} {len(body)}"
 
 
-@pytest.fixture
-def bench(database: str) -> Iterator[Bench]:
-    with Bench(database) as bench:
-        yield bench
-
-
-def work(bench: Bench, run: Run, chunk: Chunk, *, images: FakeImages | None = None, detector: FakeDetector | None = None) -> None:
+def work(db: RecordsDb, run: Run, chunk: Chunk, *, images: FakeImages | None = None, detector: FakeDetector | None = None) -> None:
     """What a mapped task does with its chunk."""
-    store = bench.store
+    store = db.store
 
     def keeper(on_lost: Callable[[int], None]) -> LeaseRenewer:
         return LeaseRenewer(
@@ -74,26 +68,28 @@ def work(bench: Bench, run: Run, chunk: Chunk, *, images: FakeImages | None = No
     Pipeline(parts).drain()
 
 
-def claimed(bench: Bench, run: Run) -> list[Chunk]:
-    return runs.claim(run, store=bench.store, archive=Runs(), queue_lease_s=3600, chunks_max=10)
+def claimed(db: RecordsDb, run: Run) -> list[Chunk]:
+    return runs.claim(run, store=db.store, archive=Runs(), queue_lease_s=3600, chunks_max=10)
 
 
 # ── a clock that is wrong
 
 
 @pytest.mark.parametrize("wrong_by", [timedelta(hours=-7), timedelta(hours=7)])
-def test_a_workers_clock_that_is_wrong_by_hours_changes_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch, wrong_by: timedelta) -> None:
-    bench.add(6)
-    run = bench.run()
+def test_a_workers_clock_that_is_wrong_by_hours_changes_nothing(
+    db: RecordsDb, monkeypatch: pytest.MonkeyPatch, wrong_by: timedelta
+) -> None:
+    db.add(6)
+    run = db.run()
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + wrong_by.total_seconds())
-    [chunk] = claimed(bench, run)
+    [chunk] = claimed(db, run)
     with pytest.raises(ChunkIncomplete):
-        work(bench, run, chunk, detector=FakeDetector(lambda n, _: DetectorFailed("500") if n == 5 else None))
-    assert bench.statuses() == {"done": 5, "claimed": 1}
-    [row] = bench.rows("select extract(epoch from leased_until - clock_timestamp()) as parked_s from anomaly.chunks")
+        work(db, run, chunk, detector=FakeDetector(lambda n, _: DetectorFailed("500") if n == 5 else None))
+    assert db.statuses() == {"done": 5, "claimed": 1}
+    [row] = db.rows("select extract(epoch from leased_until - clock_timestamp()) as parked_s from anomaly.chunks")
     assert 60 < row["parked_s"] < 30 * 1.1 + 60
-    assert bench.rows("select from anomaly.processing_log where abs(extract(epoch from at - clock_timestamp())) > 60") == []
+    assert db.rows("select from anomaly.processing_log where abs(extract(epoch from at - clock_timestamp())) > 60") == []
 
 
 def test_nothing_reads_the_workers_wall_clock_but_what_reads_http_dates_and_the_doctor_who_compares_clocks() -> None:
@@ -109,63 +105,63 @@ def test_nothing_reads_the_workers_wall_clock_but_what_reads_http_dates_and_the_
 
 
 @pytest.mark.parametrize("number", [1, -1, 2**31 - 1])
-def test_a_chunk_that_does_not_exist_is_passed_over_and_nothing_is_touched(bench: Bench, number: int) -> None:
-    bench.claims(2, holder=Holder(map_index=5, try_number=1))
-    run, began_at = bench.began()
-    before = bench.everything()
-    work(bench, run, Chunk(batch_id=run.batch_id, number=number, began_at=began_at))
-    assert bench.everything() == before
+def test_a_chunk_that_does_not_exist_is_passed_over_and_nothing_is_touched(db: RecordsDb, number: int) -> None:
+    db.claims(2, holder=Holder(map_index=5, try_number=1))
+    run, began_at = db.began()
+    before = db.everything()
+    work(db, run, Chunk(batch_id=run.batch_id, number=number, began_at=began_at))
+    assert db.everything() == before
 
 
-def test_the_chunk_of_another_task_is_passed_over_and_nothing_is_touched(bench: Bench) -> None:
-    bench.claims(2, holder=Holder(map_index=5, try_number=1))
-    run, began_at = bench.began()
-    before = bench.everything()
-    work(bench, run, Chunk(batch_id=run.batch_id, number=0, began_at=began_at))
-    assert bench.everything() == before
+def test_the_chunk_of_another_task_is_passed_over_and_nothing_is_touched(db: RecordsDb) -> None:
+    db.claims(2, holder=Holder(map_index=5, try_number=1))
+    run, began_at = db.began()
+    before = db.everything()
+    work(db, run, Chunk(batch_id=run.batch_id, number=0, began_at=began_at))
+    assert db.everything() == before
 
 
-def test_a_chunk_whose_batch_began_at_another_time_claims_nothing_further(bench: Bench) -> None:
-    bench.add(4)
-    run = bench.run(chunk_size=2, batch_size=2)
-    [chunk] = claimed(bench, run)
-    work(bench, run, replace(chunk, began_at=chunk.began_at - timedelta(days=1)))
-    assert bench.statuses() == {"done": 2, "pending": 2}
+def test_a_chunk_whose_batch_began_at_another_time_claims_nothing_further(db: RecordsDb) -> None:
+    db.add(4)
+    run = db.run(chunk_size=2, batch_size=2)
+    [chunk] = claimed(db, run)
+    work(db, run, replace(chunk, began_at=chunk.began_at - timedelta(days=1)))
+    assert db.statuses() == {"done": 2, "pending": 2}
 
 
 # ── a record deleted while it is claimed
 
 
-def test_a_record_that_is_deleted_while_it_is_claimed_is_dropped_and_its_neighbours_are_done(bench: Bench) -> None:
-    added = bench.add(5)
-    run = bench.run()
-    [chunk] = claimed(bench, run)
+def test_a_record_that_is_deleted_while_it_is_claimed_is_dropped_and_its_neighbours_are_done(db: RecordsDb) -> None:
+    added = db.add(5)
+    run = db.run()
+    [chunk] = claimed(db, run)
 
     def delete(number: int) -> None:
         if number == 2:
-            bench.do("delete from anomaly.records where id = %(id)s", id=added[2])
+            db.do("delete from anomaly.records where id = %(id)s", id=added[2])
 
-    work(bench, run, chunk, images=FakeImages(delete))
-    assert bench.statuses() == {"done": 4}
-    assert bench.events(added[2]) == []
-    assert len(bench.everything()["ai_results"]) == len(bench.everything()["ai_flags"]) == 4
-    assert [row["ended_at"] is not None for row in bench.everything()["chunks"]] == [True]
+    work(db, run, chunk, images=FakeImages(delete))
+    assert db.statuses() == {"done": 4}
+    assert db.events(added[2]) == []
+    assert len(db.everything()["ai_results"]) == len(db.everything()["ai_flags"]) == 4
+    assert [row["ended_at"] is not None for row in db.everything()["chunks"]] == [True]
 
 
-def test_no_ending_of_a_deleted_record_leaves_a_trace(bench: Bench) -> None:
-    [claim] = bench.claims()
-    bench.do("delete from anomaly.records")
-    before = bench.everything()
+def test_no_ending_of_a_deleted_record_leaves_a_trace(db: RecordsDb) -> None:
+    [claim] = db.claims()
+    db.do("delete from anomaly.records")
+    before = db.everything()
     error = DetectorFailed("500")
     with pytest.raises(LeaseLost):
-        bench.commit(claim)
+        db.commit(claim)
     with pytest.raises(LeaseLost):
-        bench.store.defer(claim, error=error, timings={})
+        db.store.defer(claim, error=error, timings={})
     with pytest.raises(LeaseLost):
-        bench.store.quarantine(claim, error=error, timings={})
+        db.store.quarantine(claim, error=error, timings={})
     with pytest.raises(LeaseLost):
-        bench.store.give_back(claim, error=error, not_before_s=1)
-    assert bench.everything() == before
+        db.store.give_back(claim, error=error, not_before_s=1)
+    assert db.everything() == before
 
 
 # ── a schema that was not migrated
@@ -173,24 +169,24 @@ def test_no_ending_of_a_deleted_record_leaves_a_trace(bench: Bench) -> None:
 
 def test_without_migrations_every_task_says_what_to_run(postgres: Postgres) -> None:
     postgres.ensure_database("never_migrated")
-    with Bench(postgres.dsn("never_migrated")) as bench:
-        run = bench.run()
+    with RecordsDb(postgres.dsn("never_migrated")) as db:
+        run = db.run()
         for task in (
-            lambda: claimed(bench, run),
-            lambda: work(bench, run, Chunk(batch_id=run.batch_id, number=0, began_at=datetime.now(UTC))),
-            lambda: runs.report(run, store=bench.store, archive=Runs()),
+            lambda: claimed(db, run),
+            lambda: work(db, run, Chunk(batch_id=run.batch_id, number=0, began_at=datetime.now(UTC))),
+            lambda: runs.report(run, store=db.store, archive=Runs()),
         ):
             with pytest.raises(Misconfigured, match="run bin/anomaly migrate"):
                 task()
 
 
-def test_a_schema_that_lacks_a_column_stops_the_task_and_leaves_every_record_as_it_was(bench: Bench) -> None:
-    bench.add(3)
-    run = bench.run()
-    [chunk] = claimed(bench, run)
-    bench.do("alter table anomaly.ai_results rename column cost to price")
+def test_a_schema_that_lacks_a_column_stops_the_task_and_leaves_every_record_as_it_was(db: RecordsDb) -> None:
+    db.add(3)
+    run = db.run()
+    [chunk] = claimed(db, run)
+    db.do("alter table anomaly.ai_results rename column cost to price")
     with pytest.raises(Misconfigured, match="run bin/anomaly migrate"):
-        work(bench, run, chunk)
-    assert bench.statuses() == {"pending": 3}
-    assert {row["attempts"] for row in bench.everything()["records"]} == {0}
-    assert bench.everything()["ai_flags"] == []
+        work(db, run, chunk)
+    assert db.statuses() == {"pending": 3}
+    assert {row["attempts"] for row in db.everything()["records"]} == {0}
+    assert db.everything()["ai_flags"] == []

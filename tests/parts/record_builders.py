@@ -1,4 +1,4 @@
-"""A records database on the bench: a store on it, a plain connection beside it, and what tests do to both."""
+"""A records database with a store and a plain connection, and builders for its rows."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def an_answer(score: float = 0.9, *, is_anomaly: bool = True) -> Answer:
     return Answer(raw=b"{}", verdict=verdict, latency_ms=12.5)
 
 
-class Bench:
-    """Its store waits for nothing: `now_s` is the pool's clock, and `on_wait` is what happens instead of a wait."""
+class RecordsDb:
+    """A records database. Its store never sleeps: `now_s` is the clock of the pool, and `on_wait` is called instead of a sleep."""
 
     def __init__(self, dsn: str, *, settings: Settings | None = None, statements: Statements | None = None) -> None:
         self.dsn = dsn

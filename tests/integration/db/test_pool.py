@@ -19,29 +19,21 @@ from anomaly.db.pool import connector, open_pool
 from anomaly.db.stats import StatsStore
 from anomaly.errors import AnomalyError, DatabaseUnavailable, DetectorAnswerInvalid, Misconfigured
 from anomaly.settings import Settings
-from tests.parts.record_builders import HOLDER, Bench
+from tests.parts.record_builders import HOLDER, RecordsDb
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from embedded.postgres import Postgres
 
 OURS = "select pid, state_change from pg_stat_activity where datname = current_database() and application_name = 'anomaly' order by pid"
 
 
-@pytest.fixture
-def bench(database: str) -> Iterator[Bench]:
-    with Bench(database) as bench:
-        yield bench
-
-
-def pids(bench: Bench) -> list[int]:
+def pids(db: RecordsDb) -> list[int]:
     """Return the process ids of the pool's connections, as the server has them."""
-    return [row["pid"] for row in bench.rows(OURS)]
+    return [row["pid"] for row in db.rows(OURS)]
 
 
-def setting(bench: Bench, name: str) -> str:
-    with contextlib.closing(bench.pool.connect()) as proxy:
+def setting(db: RecordsDb, name: str) -> str:
+    with contextlib.closing(db.pool.connect()) as proxy:
         return str(driver(proxy).execute(f"show {name}").fetchone()[0])
 
 
@@ -49,24 +41,24 @@ def driver(proxy: Any) -> Any:
     return proxy.dbapi_connection
 
 
-def test_two_connections_are_open_at_the_start(bench: Bench) -> None:
-    assert len(pids(bench)) == 2
+def test_two_connections_are_open_at_the_start(db: RecordsDb) -> None:
+    assert len(pids(db)) == 2
 
 
 def test_the_pool_never_opens_an_eleventh_connection(database: str) -> None:
-    with Bench(database, settings=Settings(db_call_deadline_s=1)) as bench:
-        held = [bench.pool.connect() for _ in range(10)]
-        assert len(pids(bench)) == 10
+    with RecordsDb(database, settings=Settings(db_call_deadline_s=1)) as db:
+        held = [db.pool.connect() for _ in range(10)]
+        assert len(pids(db)) == 10
         with pytest.raises(DatabaseUnavailable, match="QueuePool limit of size 10 overflow 0 reached"):
-            bench.store.claim_chunk(bench.run(), began_at=bench_time(bench), origin="pending", map_index=0, try_number=1, lease_s=60)
-        assert len(pids(bench)) == 10
+            db.store.claim_chunk(db.run(), began_at=db_time(db), origin="pending", map_index=0, try_number=1, lease_s=60)
+        assert len(pids(db)) == 10
         for proxy in held:
             proxy.close()
-        assert StatsStore(bench.database).backlog().due == 0
+        assert StatsStore(db.database).backlog().due == 0
 
 
-def bench_time(bench: Bench) -> Any:
-    return bench.rows("select now() as now")[0]["now"]
+def db_time(db: RecordsDb) -> Any:
+    return db.rows("select now() as now")[0]["now"]
 
 
 @pytest.mark.parametrize(
@@ -80,12 +72,12 @@ def bench_time(bench: Bench) -> Any:
         ("jit", "off"),
     ],
 )
-def test_every_session_has_its_limits(bench: Bench, name: str, value: str) -> None:
-    assert setting(bench, name) == value
+def test_every_session_has_its_limits(db: RecordsDb, name: str, value: str) -> None:
+    assert setting(db, name) == value
 
 
-def test_connections_are_in_autocommit_and_were_given_five_seconds_to_connect(bench: Bench) -> None:
-    with contextlib.closing(bench.pool.connect()) as proxy:
+def test_connections_are_in_autocommit_and_were_given_five_seconds_to_connect(db: RecordsDb) -> None:
+    with contextlib.closing(db.pool.connect()) as proxy:
         assert driver(proxy).autocommit
         assert driver(proxy).info.get_parameters()["connect_timeout"] == "5"
 
@@ -102,100 +94,100 @@ def test_a_refused_login_is_misconfigured_from_the_start(postgres: Postgres) -> 
         open_pool(connector(postgres.dsn().replace(postgres.password, "wrong"), settings), settings)
 
 
-def test_connections_that_the_server_closed_are_replaced_before_anyone_notices(bench: Bench) -> None:
-    dead = pids(bench)
-    bench.rows("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'anomaly' and datname = current_database()")
-    bench.until(lambda: pids(bench) == [])
-    assert StatsStore(bench.database).backlog().due == 0
-    assert bench.waits == []
-    assert not set(dead) & set(pids(bench))
+def test_connections_that_the_server_closed_are_replaced_before_anyone_notices(db: RecordsDb) -> None:
+    dead = pids(db)
+    db.rows("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'anomaly' and datname = current_database()")
+    db.until(lambda: pids(db) == [])
+    assert StatsStore(db.database).backlog().due == 0
+    assert db.waits == []
+    assert not set(dead) & set(pids(db))
 
 
-def test_an_idle_connection_is_checked_and_a_busy_one_is_not(bench: Bench) -> None:
+def test_an_idle_connection_is_checked_and_a_busy_one_is_not(db: RecordsDb) -> None:
     def handed_out() -> Any:
-        with contextlib.closing(bench.pool.connect()) as proxy:
+        with contextlib.closing(db.pool.connect()) as proxy:
             pid = driver(proxy).info.backend_pid
-        return {row["pid"]: row["state_change"] for row in bench.rows(OURS)}[pid]
+        return {row["pid"]: row["state_change"] for row in db.rows(OURS)}[pid]
 
     first = handed_out()
-    bench.now_s += bench.settings.db_idle_check_s
+    db.now_s += db.settings.db_idle_check_s
     assert handed_out() == first
-    bench.now_s += bench.settings.db_idle_check_s + 0.1
+    db.now_s += db.settings.db_idle_check_s + 0.1
     assert handed_out() > first
 
 
-def test_an_idle_connection_that_died_in_silence_is_replaced(bench: Bench) -> None:
-    with contextlib.closing(bench.pool.connect()) as proxy:
+def test_an_idle_connection_that_died_in_silence_is_replaced(db: RecordsDb) -> None:
+    with contextlib.closing(db.pool.connect()) as proxy:
         dead = driver(proxy)
-    bench.now_s += bench.settings.db_idle_check_s + 0.1
+    db.now_s += db.settings.db_idle_check_s + 0.1
     with socket.socket(fileno=dead.fileno()) as line:
         line.shutdown(socket.SHUT_WR)
         line.detach()
-    assert StatsStore(bench.database).backlog().due == 0
-    assert bench.waits == []
+    assert StatsStore(db.database).backlog().due == 0
+    assert db.waits == []
 
 
-def test_a_connection_on_which_a_statement_failed_is_not_used_again(bench: Bench) -> None:
-    before = pids(bench)
-    [claim] = bench.claims()
-    bench.do("alter table anomaly.records rename column last_error to lost_error")
+def test_a_connection_on_which_a_statement_failed_is_not_used_again(db: RecordsDb) -> None:
+    before = pids(db)
+    [claim] = db.claims()
+    db.do("alter table anomaly.records rename column last_error to lost_error")
     with pytest.raises(Misconfigured, match=r'column "last_error" of relation "records" does not exist.*run bin/anomaly migrate'):
-        bench.commit(claim)
-    bench.until(lambda: len(set(pids(bench)) & set(before)) == 1)
+        db.commit(claim)
+    db.until(lambda: len(set(pids(db)) & set(before)) == 1)
 
 
 class Stopped(BaseException):
     """Raised by a signal handler, as on shutdown."""
 
 
-def test_a_connection_whose_call_was_interrupted_is_not_used_again(bench: Bench) -> None:
-    [claim] = bench.claims()
+def test_a_connection_whose_call_was_interrupted_is_not_used_again(db: RecordsDb) -> None:
+    [claim] = db.claims()
 
     def stop(*_: object) -> None:
         raise Stopped
 
     def stop_once_blocked() -> None:
-        bench.await_blocked()
+        db.await_blocked()
         os.kill(os.getpid(), signal.SIGUSR1)
 
     before = signal.signal(signal.SIGUSR1, stop)
     try:
-        with bench.locked(claim.record_id):
-            bench.meanwhile(stop_once_blocked)
+        with db.locked(claim.record_id):
+            db.meanwhile(stop_once_blocked)
             with pytest.raises(Stopped):
-                bench.store.release_chunks(bench.run(), HOLDER)
+                db.store.release_chunks(db.run(), HOLDER)
     finally:
         signal.signal(signal.SIGUSR1, before)
     for _ in range(3):
-        assert bench.store.unopened_chunks(bench.batch_id()) == []
-    assert bench.waits == []
+        assert db.store.unopened_chunks(db.batch_id()) == []
+    assert db.waits == []
 
 
-def test_an_overdue_call_is_shut_and_its_connection_replaced(bench: Bench) -> None:
-    [claim] = bench.claims()
-    deadline_s = bench.settings.db_call_deadline_s
-    with bench.locked(claim.record_id):
-        release = bench.meanwhile(lambda: bench.store.release_chunks(bench.run(), HOLDER))
-        bench.await_blocked()
-        bench.now_s += deadline_s
-        assert bench.store.shut_overdue_calls() == 0
-        bench.now_s += 0.1
-        assert bench.store.shut_overdue_calls() == 1
-        bench.await_blocked(2)
+def test_an_overdue_call_is_shut_and_its_connection_replaced(db: RecordsDb) -> None:
+    [claim] = db.claims()
+    deadline_s = db.settings.db_call_deadline_s
+    with db.locked(claim.record_id):
+        release = db.meanwhile(lambda: db.store.release_chunks(db.run(), HOLDER))
+        db.await_blocked()
+        db.now_s += deadline_s
+        assert db.store.shut_overdue_calls() == 0
+        db.now_s += 0.1
+        assert db.store.shut_overdue_calls() == 1
+        db.await_blocked(2)
     release.result(timeout=10)
-    assert len(bench.waits) == 1
-    assert bench.store.shut_overdue_calls() == 0
-    assert bench.events(claim.record_id) == ["released"]
+    assert len(db.waits) == 1
+    assert db.store.shut_overdue_calls() == 0
+    assert db.events(claim.record_id) == ["released"]
 
 
-def test_repeats_end_and_wait_longer_each_time(bench: Bench, postgres: Postgres) -> None:
+def test_repeats_end_and_wait_longer_each_time(db: RecordsDb, postgres: Postgres) -> None:
     """Here while the server lets nobody in for now."""
     with psycopg.connect(postgres.dsn(), autocommit=True) as admin:
-        admin.execute(SQL("alter database {} allow_connections false").format(Identifier(bench.sql.info.dbname)))
-    bench.rows("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'anomaly' and datname = current_database()")
+        admin.execute(SQL("alter database {} allow_connections false").format(Identifier(db.sql.info.dbname)))
+    db.rows("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'anomaly' and datname = current_database()")
     with pytest.raises(DatabaseUnavailable, match="not currently accepting connections"):
-        StatsStore(bench.database).backlog()
-    assert bench.waits == [0.1, 0.2]
+        StatsStore(db.database).backlog()
+    assert db.waits == [0.1, 0.2]
 
 
 SPECIFIC: list[tuple[Exception, type[AnomalyError]]] = [

@@ -9,34 +9,27 @@ import pytest
 from anomaly.db.quarantine import REQUEUE_SIZE, QuarantineStore
 from anomaly.errors import Misconfigured
 from anomaly.models.runs import QuarantineFilter
-from tests.parts.record_builders import Bench
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from tests.parts.record_builders import RecordsDb
 
 
 @pytest.fixture
-def bench(database: str) -> Iterator[Bench]:
-    with Bench(database) as bench:
-        yield bench
+def quarantine(db: RecordsDb) -> QuarantineStore:
+    return QuarantineStore(db.database)
 
 
-@pytest.fixture
-def quarantine(bench: Bench) -> QuarantineStore:
-    return QuarantineStore(bench.database)
-
-
-def quarantined(bench: Bench, count: int, code: str) -> list[int]:
-    ids = bench.add(count, status="quarantined")
-    bench.do("update anomaly.records set last_error_code = %(code)s, attempts = 5, lost = 2 where id = any(%(ids)s)", code=code, ids=ids)
+def quarantined(db: RecordsDb, count: int, code: str) -> list[int]:
+    ids = db.add(count, status="quarantined")
+    db.do("update anomaly.records set last_error_code = %(code)s, attempts = 5, lost = 2 where id = any(%(ids)s)", code=code, ids=ids)
     return ids
 
 
-def test_records_are_chosen_by_code_by_window_by_id_and_by_all_at_once(bench: Bench, quarantine: QuarantineStore) -> None:
-    missing, refused = quarantined(bench, 6, "image_not_found"), quarantined(bench, 3, "detector_refused")
-    bench.add(2)
-    bench.add(2, status="done")
-    window = bench.window(1, 3)
+def test_records_are_chosen_by_code_by_window_by_id_and_by_all_at_once(db: RecordsDb, quarantine: QuarantineStore) -> None:
+    missing, refused = quarantined(db, 6, "image_not_found"), quarantined(db, 3, "detector_refused")
+    db.add(2)
+    db.add(2, status="done")
+    window = db.window(1, 3)
     assert quarantine.count(QuarantineFilter()) == {"image_not_found": 6, "detector_refused": 3}
     assert quarantine.count(QuarantineFilter(error_code="detector_refused")) == {"detector_refused": 3}
     assert quarantine.count(QuarantineFilter(window=window)) == {"image_not_found": 2, "detector_refused": 2}
@@ -47,32 +40,32 @@ def test_records_are_chosen_by_code_by_window_by_id_and_by_all_at_once(bench: Be
 
 
 def test_what_is_chosen_is_due_again_with_no_attempt_counted_and_the_log_says_on_whose_word(
-    bench: Bench, quarantine: QuarantineStore
+    db: RecordsDb, quarantine: QuarantineStore
 ) -> None:
-    ids, _ = quarantined(bench, 3, "image_not_found"), quarantined(bench, 2, "detector_refused")
+    ids, _ = quarantined(db, 3, "image_not_found"), quarantined(db, 2, "detector_refused")
     assert quarantine.requeue(QuarantineFilter(error_code="image_not_found"), actor="ann", dry_run=False) == {"image_not_found": 3}
-    assert bench.statuses() == {"pending": 3, "quarantined": 2}
-    assert {(bench.record(n)["attempts"], bench.record(n)["lost"]) for n in ids} == {(0, 0)}
-    logged = bench.rows("select record_id, event, actor from anomaly.processing_log order by record_id")
+    assert db.statuses() == {"pending": 3, "quarantined": 2}
+    assert {(db.record(n)["attempts"], db.record(n)["lost"]) for n in ids} == {(0, 0)}
+    logged = db.rows("select record_id, event, actor from anomaly.processing_log order by record_id")
     assert logged == [{"record_id": n, "event": "requeued", "actor": "ann"} for n in ids]
-    assert len(bench.open(bench.claim())) == 3
+    assert len(db.open(db.claim())) == 3
 
 
-def test_a_dry_run_only_counts(bench: Bench, quarantine: QuarantineStore) -> None:
-    quarantined(bench, 3, "image_not_found")
-    before = bench.everything()
+def test_a_dry_run_only_counts(db: RecordsDb, quarantine: QuarantineStore) -> None:
+    quarantined(db, 3, "image_not_found")
+    before = db.everything()
     assert quarantine.requeue(QuarantineFilter(), actor="ann", dry_run=True) == {"image_not_found": 3}
-    assert bench.everything() == before
+    assert db.everything() == before
 
 
-def test_everything_at_once_has_to_be_meant(bench: Bench, quarantine: QuarantineStore) -> None:
-    quarantined(bench, 1, "image_not_found")
+def test_everything_at_once_has_to_be_meant(db: RecordsDb, quarantine: QuarantineStore) -> None:
+    quarantined(db, 1, "image_not_found")
     with pytest.raises(Misconfigured, match="choose the quarantined records by error_code"):
         quarantine.requeue(QuarantineFilter(), actor="ann", dry_run=False)
-    assert bench.statuses() == {"quarantined": 1}
+    assert db.statuses() == {"quarantined": 1}
 
 
-def test_many_records_take_several_short_statements_and_the_bound_holds(bench: Bench, quarantine: QuarantineStore) -> None:
-    quarantined(bench, REQUEUE_SIZE + 200, "image_not_found")
+def test_many_records_take_several_short_statements_and_the_bound_holds(db: RecordsDb, quarantine: QuarantineStore) -> None:
+    quarantined(db, REQUEUE_SIZE + 200, "image_not_found")
     assert quarantine.requeue_at_most(REQUEUE_SIZE + 100, QuarantineFilter(), actor="ann") == REQUEUE_SIZE + 100
-    assert bench.statuses() == {"pending": REQUEUE_SIZE + 100, "quarantined": 100}
+    assert db.statuses() == {"pending": REQUEUE_SIZE + 100, "quarantined": 100}

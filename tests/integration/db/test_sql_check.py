@@ -16,7 +16,7 @@ from anomaly.db.statements import FOLDER, Statements
 from anomaly.db.stats import StatsStore
 from anomaly.errors import DetectorFailed, Throttled
 from anomaly.models.answers import AnswerLookup, Ask
-from tests.parts.record_builders import HOLDER, Bench
+from tests.parts.record_builders import HOLDER, RecordsDb
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "your-own-table.md"
 
@@ -51,12 +51,12 @@ def test_the_shipped_files_are_all_well(database: str, folder: Path, capsys: pyt
 
 
 def test_the_check_changes_nothing(database: str, folder: Path) -> None:
-    with Bench(database) as bench:
-        bench.claims(2)
-        bench.expire()
-        before = bench.everything()
+    with RecordsDb(database) as db:
+        db.claims(2)
+        db.expire()
+        before = db.everything()
         assert main(["check-sql", "--dsn", database, "--folder", str(folder)]) == 0
-        assert bench.everything() == before
+        assert db.everything() == before
 
 
 @pytest.mark.parametrize(
@@ -130,36 +130,36 @@ def test_the_page_on_ones_own_table_leads_to_verdicts(database: str, folder: Pat
     rules.write_text(block("sed"))
     subprocess.run(["sed", "-E", "-i", "-f", rules, *folder.glob("*.sql")], check=True)  # noqa: S603, S607  # the page's own command
     assert check(database, folder, capsys) == (0, dict.fromkeys(sorted(CONTRACTS), "ok"))
-    with Bench(database, statements=Statements(folder)) as bench:
-        claims = bench.open(bench.claim())
+    with RecordsDb(database, statements=Statements(folder)) as db:
+        claims = db.open(db.claim())
         assert [claim.image_url for claim in claims] == [f"http://shop/{i}" for i in range(1, 7)]
-        work_through(bench)
+        work_through(db)
 
 
-def work_through(bench: Bench) -> None:
+def work_through(db: RecordsDb) -> None:
     """Let the six claimed records end in every way that there is."""
-    committed, deferred, quarantined, throttled, *_ = bench.open()
+    committed, deferred, quarantined, throttled, *_ = db.open()
     wanted = [AnswerLookup(claim=committed, image_sha256="i")]
-    assert bench.store.find_or_acquire_ask(bench.run(), HOLDER, config="c", wanted=wanted) == {"i": Ask.OWNED}
-    bench.commit(committed)
-    bench.store.defer(deferred, error=DetectorFailed("503"), timings={})
-    bench.store.quarantine(quarantined, error=DetectorFailed("503"), timings={})
-    bench.store.give_back(throttled, error=Throttled("429", retry_after_s=9), not_before_s=9)
-    bench.expire()
-    assert bench.store.reap_expired_chunks() == 2
-    assert shop(bench) == {"done": 1, "pending": 4, "quarantined": 1}
-    run, began_at = bench.began(bench.run("later"))
-    assert bench.store.requeue(run, began_at=began_at, actor="ann") == 1
-    assert StatsStore(bench.database).backlog().due == 3
-    number = bench.claim(run, origin="done")
-    assert [claim.record_id for claim in bench.open(number, run=run)] == [committed.record_id]
-    bench.store.release_chunks(run, HOLDER)
-    bench.claim(run)
-    assert not bench.store.end_chunk(run, 1, HOLDER, tally={})
-    bench.store.release_batch(run.batch_id)
-    assert shop(bench) == {"done": 1, "pending": 5}
-    assert bench.store.report(run.batch_id).statuses == {"done": 1, "pending": 3}
+    assert db.store.find_or_acquire_ask(db.run(), HOLDER, config="c", wanted=wanted) == {"i": Ask.OWNED}
+    db.commit(committed)
+    db.store.defer(deferred, error=DetectorFailed("503"), timings={})
+    db.store.quarantine(quarantined, error=DetectorFailed("503"), timings={})
+    db.store.give_back(throttled, error=Throttled("429", retry_after_s=9), not_before_s=9)
+    db.expire()
+    assert db.store.reap_expired_chunks() == 2
+    assert shop(db) == {"done": 1, "pending": 4, "quarantined": 1}
+    run, began_at = db.began(db.run("later"))
+    assert db.store.requeue(run, began_at=began_at, actor="ann") == 1
+    assert StatsStore(db.database).backlog().due == 3
+    number = db.claim(run, origin="done")
+    assert [claim.record_id for claim in db.open(number, run=run)] == [committed.record_id]
+    db.store.release_chunks(run, HOLDER)
+    db.claim(run)
+    assert not db.store.end_chunk(run, 1, HOLDER, tally={})
+    db.store.release_batch(run.batch_id)
+    assert shop(db) == {"done": 1, "pending": 5}
+    assert db.store.report(run.batch_id).statuses == {"done": 1, "pending": 3}
 
 
-def shop(bench: Bench) -> dict[str, int]:
-    return {row["status"]: row["n"] for row in bench.rows("select status, count(*) as n from shop.photos group by status")}
+def shop(db: RecordsDb) -> dict[str, int]:
+    return {row["status"]: row["n"] for row in db.rows("select status, count(*) as n from shop.photos group by status")}

@@ -11,7 +11,7 @@ from anomaly.db.pool import SESSION_SETTINGS
 from anomaly.db.sql_check import SAMPLES
 from anomaly.db.statements import default_statements
 from anomaly.pipeline.deduplication import GROUP
-from tests.parts.record_builders import HOLDER, Bench
+from tests.parts.record_builders import HOLDER, RecordsDb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,18 +21,18 @@ FEW = 8 * GROUP
 
 
 @pytest.fixture
-def bench(database: str) -> Iterator[Bench]:
-    with Bench(database) as bench:
-        bench.do("alter table anomaly.records set (autovacuum_enabled = false)")
-        bench.add(MANY)
-        bench.add(MANY, status="done")
-        yield bench
+def db(database: str) -> Iterator[RecordsDb]:
+    with RecordsDb(database) as db:
+        db.do("alter table anomaly.records set (autovacuum_enabled = false)")
+        db.add(MANY)
+        db.add(MANY, status="done")
+        yield db
 
 
-def nodes(bench: Bench, name: str, *, table: str = "records", **params: Any) -> list[dict[str, Any]]:
+def nodes(db: RecordsDb, name: str, *, table: str = "records", **params: Any) -> list[dict[str, Any]]:
     """The scans by which a statement reaches the rows of a table, run for once and undone."""
-    with bench.sql.transaction(force_rollback=True):
-        [row] = bench.rows(f"explain (analyze, format json) {default_statements().text(name)}", **{**SAMPLES, **params})
+    with db.sql.transaction(force_rollback=True):
+        [row] = db.rows(f"explain (analyze, format json) {default_statements().text(name)}", **{**SAMPLES, **params})
     found = []
     waiting = [json.loads(json.dumps(row["QUERY PLAN"]))[0]["Plan"]]
     while waiting:
@@ -43,9 +43,9 @@ def nodes(bench: Bench, name: str, *, table: str = "records", **params: Any) -> 
     return found
 
 
-def scans(bench: Bench, name: str, **params: Any) -> set[tuple[str, str]]:
+def scans(db: RecordsDb, name: str, **params: Any) -> set[tuple[str, str]]:
     """The kind of each scan of the records, and its index."""
-    return {(node["Node Type"], node.get("Index Name", "")) for node in nodes(bench, name, **params)}
+    return {(node["Node Type"], node.get("Index Name", "")) for node in nodes(db, name, **params)}
 
 
 def indexes(found: set[tuple[str, str]]) -> set[str]:
@@ -54,49 +54,49 @@ def indexes(found: set[tuple[str, str]]) -> set[str]:
 
 @pytest.mark.parametrize("analysed", [False, True])
 @pytest.mark.parametrize(("name", "index"), [("claim_pending", "records_pending"), ("claim_done", "records_rescore")])
-def test_a_claim_reads_its_own_index_and_nothing_else(bench: Bench, name: str, index: str, *, analysed: bool) -> None:
+def test_a_claim_reads_its_own_index_and_nothing_else(db: RecordsDb, name: str, index: str, *, analysed: bool) -> None:
     if analysed:
-        bench.do("analyze anomaly.records")
-    run, began_at = bench.began()
-    found = scans(bench, name, batch_id=run.batch_id, began_at=began_at, size=250)
+        db.do("analyze anomaly.records")
+    run, began_at = db.began()
+    found = scans(db, name, batch_id=run.batch_id, began_at=began_at, size=250)
     assert "Seq Scan" not in {kind for kind, _ in found}
     assert indexes(found) == {index, "records_pkey"}
 
 
 @pytest.mark.parametrize("name", ["open_chunk", "release_chunks", "release_batch", "reap_expired_chunks", "end_chunk"])
-def test_what_a_chunk_still_holds_is_found_by_the_index_of_claimed_records(bench: Bench, name: str) -> None:
-    bench.open(bench.claim(size=100))
-    bench.expire()
-    found = scans(bench, name, batch_id=bench.batch_id(), chunk=0, map_index=HOLDER.map_index, try_number=HOLDER.try_number)
+def test_what_a_chunk_still_holds_is_found_by_the_index_of_claimed_records(db: RecordsDb, name: str) -> None:
+    db.open(db.claim(size=100))
+    db.expire()
+    found = scans(db, name, batch_id=db.batch_id(), chunk=0, map_index=HOLDER.map_index, try_number=HOLDER.try_number)
     assert "Seq Scan" not in {kind for kind, _ in found}
     assert "records_claimed" in indexes(found)
 
 
 @pytest.mark.parametrize("analysed", [False, True])
 @pytest.mark.parametrize("name", ["commit_verdict", "fail_record", "release_record"])
-def test_the_end_of_a_record_finds_it_by_the_key_however_many_are_claimed(bench: Bench, name: str, *, analysed: bool) -> None:
+def test_the_end_of_a_record_finds_it_by_the_key_however_many_are_claimed(db: RecordsDb, name: str, *, analysed: bool) -> None:
     if analysed:  # while nothing is claimed, so that the index of claimed records looks as if it were free
-        bench.do("vacuum analyze anomaly.records")
-    claim = bench.open(bench.claim(size=2_000))[1_000]
-    assert indexes(scans(bench, name, record_id=claim.record_id, token=claim.token)) == {"records_pkey"}
+        db.do("vacuum analyze anomaly.records")
+    claim = db.open(db.claim(size=2_000))[1_000]
+    assert indexes(scans(db, name, record_id=claim.record_id, token=claim.token)) == {"records_pkey"}
 
 
-def test_whether_a_logged_record_is_claimed_is_looked_up_by_the_key(bench: Bench) -> None:
-    bench.do("vacuum analyze anomaly.records")
-    for claim in bench.open(bench.claim(size=2_000))[:FEW]:
-        bench.commit(claim)
-    bench.do("update anomaly.processing_log set at = now() - interval '2 days'")
-    assert indexes(scans(bench, "delete_log_entries", after_id=0, size=FEW, days=1)) == {"records_pkey"}
+def test_whether_a_logged_record_is_claimed_is_looked_up_by_the_key(db: RecordsDb) -> None:
+    db.do("vacuum analyze anomaly.records")
+    for claim in db.open(db.claim(size=2_000))[:FEW]:
+        db.commit(claim)
+    db.do("update anomaly.processing_log set at = now() - interval '2 days'")
+    assert indexes(scans(db, "delete_log_entries", after_id=0, size=FEW, days=1)) == {"records_pkey"}
 
 
 @pytest.mark.parametrize("analysed", [False, True])
 @pytest.mark.parametrize("count", [3, 3_000])
-def test_whose_turn_it_is_is_looked_up_by_the_key(bench: Bench, count: int, *, analysed: bool) -> None:
+def test_whose_turn_it_is_is_looked_up_by_the_key(db: RecordsDb, count: int, *, analysed: bool) -> None:
     """Also while the table is small: a connection keeps the plan that it has made then."""
-    bench.rows(SESSION_SETTINGS)
+    db.rows(SESSION_SETTINGS)
     if analysed:
-        bench.do("vacuum analyze anomaly.asks")
-    bench.rows(
+        db.do("vacuum analyze anomaly.asks")
+    db.rows(
         """insert into anomaly.asks (image_sha256, config, scope, record_id, token, batch_id, chunk, asked_at)
            select number::text, 'c', %(scope)s, %(many)s + number, 1, gen_random_uuid(), 0, now() - interval '2 minutes'
              from generate_series(1, %(count)s) as number
@@ -106,7 +106,7 @@ def test_whose_turn_it_is_is_looked_up_by_the_key(bench: Bench, count: int, *, a
         many=MANY,
     )
     if analysed and count < FEW:
-        bench.do("analyze anomaly.asks")
+        db.do("analyze anomaly.asks")
     group = range(1, GROUP + 1)
     wanted: dict[str, Any] = {
         "image_sha256s": [str(number) for number in group],
@@ -115,14 +115,14 @@ def test_whose_turn_it_is_is_looked_up_by_the_key(bench: Bench, count: int, *, a
         "chunk_numbers": [0] * GROUP,
         "newer_than": [None] * GROUP,
     }
-    found = nodes(bench, "find_or_acquire_ask", table="asks", config="c", **wanted)
+    found = nodes(db, "find_or_acquire_ask", table="asks", config="c", **wanted)
     assert {node.get("Index Name", node["Node Type"]) for node in found} == {"asks_pkey", "asks_asked_at", "Tid Scan"}
     assert sum(node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) for node in found) < FEW
 
 
-def test_a_report_reads_no_more_than_its_batch(bench: Bench) -> None:
-    claims = bench.open(bench.claim(size=50))
+def test_a_report_reads_no_more_than_its_batch(db: RecordsDb) -> None:
+    claims = db.open(db.claim(size=50))
     for claim in claims[:20]:
-        bench.commit(claim)
-    found = scans(bench, "run_report", batch_id=bench.batch_id())
+        db.commit(claim)
+    found = scans(db, "run_report", batch_id=db.batch_id())
     assert "Seq Scan" not in {kind for kind, _ in found}

@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from anomaly.errors import DetectorFailed, LeaseLost
 from anomaly.models.runs import BatchId, Holder
-from tests.parts.record_builders import ARCHIVED, START, TABLES, Bench, an_answer
+from tests.parts.record_builders import ARCHIVED, START, TABLES, RecordsDb, an_answer
 from tests.parts.state_model import Batch, ChunkRow, Record, State
 
 if TYPE_CHECKING:
@@ -113,14 +113,14 @@ AN_ACT = st.tuples(st.sampled_from(KINDS), st.integers(0, 9), st.integers(0, 9))
 class Model(RuleBasedStateMachine):
     """Two runs, and holders of which some are stale; each is in the model's words whoever it is."""
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, db: RecordsDb) -> None:
         super().__init__()
-        self.bench, self.store = bench, bench.store
+        self.db, self.store = db, db.store
         for table in reversed(TABLES):
-            bench.do(f"delete from anomaly.{table}")  # noqa: S608  # ours
+            db.do(f"delete from anomaly.{table}")  # noqa: S608  # ours
         status, attempts, lost = (list(column) for column in ROWS)
-        bench.do(FIRST, start=START, status=status, attempts=attempts, lost=lost)
-        self.runs = [bench.run("one"), bench.run("two")]
+        db.do(FIRST, start=START, status=status, attempts=attempts, lost=lost)
+        self.runs = [db.run("one"), db.run("two")]
         self.began = [self.store.begin_batch(run) for run in self.runs]
         self.holders = [Holder(map_index=m, try_number=t) for m, t in ((0, 1), (1, 1), (0, 2))]
         self.held: list[Held] = []
@@ -248,7 +248,7 @@ class Model(RuleBasedStateMachine):
     def several_act_at_once(self, acts: list[tuple[str, int, int]]) -> None:
         """The outcome may differ, but no deadlock is reported, and the invariants hold."""
         ops = [self.op(*act) for act in acts]
-        for each in [self.bench.meanwhile(partial(outcome, op.act)) for op in ops]:
+        for each in [self.db.meanwhile(partial(outcome, op.act)) for op in ops]:
             each.result(timeout=60)
         self.grow(self.load())
 
@@ -260,13 +260,13 @@ class Model(RuleBasedStateMachine):
 
     @rule()
     def time_passes(self) -> None:
-        self.bench.do("update anomaly.records set not_before = now() - interval '1 s' where not_before is not null")
+        self.db.do("update anomaly.records set not_before = now() - interval '1 s' where not_before is not null")
         for record in self.state.records.values():
             record.due = True
 
     @rule(every=st.integers(1, 3))
     def leases_run_out(self, every: int) -> None:
-        self.bench.do("update anomaly.chunks set leased_until = now() - interval '1 s' where chunk %% %(every)s = 0", every=every)
+        self.db.do("update anomaly.chunks set leased_until = now() - interval '1 s' where chunk %% %(every)s = 0", every=every)
         for (_, number), chunk in self.state.chunks.items():
             chunk.expired = chunk.expired or number % every == 0
 
@@ -275,7 +275,7 @@ class Model(RuleBasedStateMachine):
     @invariant()
     def nothing_is_wrong(self) -> None:
         for sentence, query in WRONG.items():
-            assert self.bench.rows(query, start=START) == [], sentence
+            assert self.db.rows(query, start=START) == [], sentence
 
     def grow(self, after: State) -> None:
         """Tokens only grow, and nothing that was written down is ever changed."""
@@ -285,7 +285,7 @@ class Model(RuleBasedStateMachine):
         assert before.log <= after.log
 
     def load(self) -> State:
-        [row] = self.bench.rows(EVERYTHING)
+        [row] = self.db.rows(EVERYTHING)
         state = State(results={tuple(pair) for pair in row["results"] or ()})
         for number, status, attempts, lost, token, batch, chunk, due, processed_at in row["records"]:
             of = (BatchId(UUID(batch)), chunk) if batch else None
@@ -305,5 +305,5 @@ def _claimed_and_opened(model: State, batch: BatchId, origin: Origin, began_at: 
 
 @pytest.mark.timeout(1800)  # the long search, and the shortening of what fails
 def test_whatever_happens_in_whatever_order_comes_to_what_the_table_of_states_says(database: str) -> None:
-    with Bench(database) as bench:
-        run_state_machine_as_test(partial(Model, bench), settings=PROFILE)  # type: ignore[arg-type]  # whatever makes one will do
+    with RecordsDb(database) as db:
+        run_state_machine_as_test(partial(Model, db), settings=PROFILE)  # type: ignore[arg-type]  # whatever makes one will do

@@ -21,11 +21,9 @@ from anomaly.models.answers import Answer, ArchiveKeys
 from anomaly.models.records import Image
 from anomaly.settings import Settings
 from tests.parts.http_stub import HttpStub, Reply
-from tests.parts.record_builders import HOLDER, Bench, an_answer
+from tests.parts.record_builders import HOLDER, RecordsDb, an_answer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from mypy_boto3_s3 import S3Client
 
     from embedded.s3 import S3
@@ -37,14 +35,8 @@ DAYS = 30
 
 
 @pytest.fixture
-def bench(database: str) -> Iterator[Bench]:
-    with Bench(database) as bench:
-        yield bench
-
-
-@pytest.fixture
-def store(bench: Bench) -> MaintenanceStore:
-    return MaintenanceStore(bench.database, page=2)
+def store(db: RecordsDb) -> MaintenanceStore:
+    return MaintenanceStore(db.database, page=2)
 
 
 @pytest.fixture
@@ -79,12 +71,12 @@ def archived(archive: Archive, number: int, *, config: str = CONFIG, batch: str 
     )
 
 
-def commit(bench: Bench, number: int, keys: ArchiveKeys, *, config: str = CONFIG, answer: Answer | None = None) -> int:
+def commit(db: RecordsDb, number: int, keys: ArchiveKeys, *, config: str = CONFIG, answer: Answer | None = None) -> int:
     """A record of its own whose result names these objects; returns its id."""
-    run = bench.run(uuid.uuid4().hex)
-    bench.add(1)
-    [claim] = bench.open(bench.claim(run, size=1), run=run)
-    bench.store.commit(
+    run = db.run(uuid.uuid4().hex)
+    db.add(1)
+    [claim] = db.open(db.claim(run, size=1), run=run)
+    db.store.commit(
         claim,
         answer or an_answer(),
         keys,
@@ -97,8 +89,8 @@ def commit(bench: Bench, number: int, keys: ArchiveKeys, *, config: str = CONFIG
     return claim.record_id
 
 
-def age_of_results(bench: Bench, record_id: int) -> None:
-    bench.do("update anomaly.ai_results set created_at = now() - interval '31 days' where record_id = %(id)s", id=record_id)
+def age_of_results(db: RecordsDb, record_id: int) -> None:
+    db.do("update anomaly.ai_results set created_at = now() - interval '31 days' where record_id = %(id)s", id=record_id)
 
 
 def keys(archive: Archive) -> set[str]:
@@ -144,12 +136,12 @@ def test_the_clock_of_the_bucket_is_that_of_its_server(archive: Archive) -> None
 # ── retention
 
 
-def test_objects_that_no_result_of_these_days_uses_go_and_the_others_stay(archive: Archive, bench: Bench, store: MaintenanceStore) -> None:
+def test_objects_that_no_result_of_these_days_uses_go_and_the_others_stay(archive: Archive, db: RecordsDb, store: MaintenanceStore) -> None:
     unused, used_again, young = (archived(archive, number) for number in range(3))
-    age_of_results(bench, commit(bench, 0, unused))
-    age_of_results(bench, commit(bench, 1, used_again))
-    commit(bench, 1, used_again)
-    commit(bench, 2, young)
+    age_of_results(db, commit(db, 0, unused))
+    age_of_results(db, commit(db, 1, used_again))
+    commit(db, 1, used_again)
+    commit(db, 2, young)
     gone = {unused.image_key, unused.answer_key, unused.heatmap_key, archive.put_report("old", b"{}")}
     before = keys(archive)
 
@@ -169,9 +161,9 @@ def test_objects_that_no_result_of_these_days_uses_go_and_the_others_stay(archiv
 
 
 def test_objects_younger_than_their_days_stay_whether_a_result_names_them_or_not(
-    archive: Archive, bench: Bench, store: MaintenanceStore
+    archive: Archive, db: RecordsDb, store: MaintenanceStore
 ) -> None:
-    age_of_results(bench, commit(bench, 0, archived(archive, 0)))
+    age_of_results(db, commit(db, 0, archived(archive, 0)))
     archived(archive, 1)
     before = keys(archive)
     sweep_bucket(archive, store, days=DAYS, now=NOW + timedelta(days=DAYS - 1), dry_run=False)
@@ -183,9 +175,9 @@ def test_objects_younger_than_their_days_stay_whether_a_result_names_them_or_not
 
 
 def test_objects_that_nothing_names_are_counted_and_deleted_only_when_asked(
-    archive: Archive, bench: Bench, store: MaintenanceStore
+    archive: Archive, db: RecordsDb, store: MaintenanceStore
 ) -> None:
-    commit(bench, 0, archived(archive, 0))
+    commit(db, 0, archived(archive, 0))
     lost = archived(archive, 1, batch=str(uuid.uuid4()))
     before = keys(archive)
     found = unreferenced_objects(archive, store, before=LATER, delete=False)
@@ -213,12 +205,12 @@ def test_a_key_that_is_none_of_ours_is_left_alone(archive: Archive, s3: S3, stor
     assert keys(archive) == {f"{archive.prefix}images/holiday.png"}
 
 
-def test_results_whose_objects_are_gone_are_told_with_their_record(archive: Archive, bench: Bench, store: MaintenanceStore) -> None:
+def test_results_whose_objects_are_gone_are_told_with_their_record(archive: Archive, db: RecordsDb, store: MaintenanceStore) -> None:
     ids, names = {}, {}
     for number in range(7):
         for config in (CONFIG, OTHER_CONFIG):
             names[number, config] = archived(archive, number, config=config, batch=str(uuid.uuid4()) if number % 2 else None)
-            ids[number, config] = commit(bench, number, names[number, config], config=config)
+            ids[number, config] = commit(db, number, names[number, config], config=config)
     whole = missing_objects(archive, store, days=None)
     assert (whole.keys, whole.found, whole.elsewhere) == (7 * 2 * 3, 0, 0)
 
@@ -234,24 +226,24 @@ def test_results_whose_objects_are_gone_are_told_with_their_record(archive: Arch
     }
 
 
-def test_results_that_retention_has_passed_may_miss_their_objects(archive: Archive, bench: Bench, store: MaintenanceStore) -> None:
+def test_results_that_retention_has_passed_may_miss_their_objects(archive: Archive, db: RecordsDb, store: MaintenanceStore) -> None:
     old = archived(archive, 0)
-    age_of_results(bench, commit(bench, 0, old))
-    commit(bench, 1, archived(archive, 1))
+    age_of_results(db, commit(db, 0, old))
+    commit(db, 1, archived(archive, 1))
     sweep_bucket(archive, store, days=DAYS, now=LATER, dry_run=False)
     assert missing_objects(archive, store, days=DAYS).found == 0
     assert missing_objects(archive, store, days=None).found == 3
 
 
-def test_keys_of_another_prefix_are_counted_and_not_missed(archive: Archive, bench: Bench, store: MaintenanceStore) -> None:
-    commit(bench, 0, ArchiveKeys(image_key="elsewhere/images/a.png", answer_key="elsewhere/answers/a.json", heatmap_key=None))
+def test_keys_of_another_prefix_are_counted_and_not_missed(archive: Archive, db: RecordsDb, store: MaintenanceStore) -> None:
+    commit(db, 0, ArchiveKeys(image_key="elsewhere/images/a.png", answer_key="elsewhere/answers/a.json", heatmap_key=None))
     found = missing_objects(archive, store, days=None)
     assert (found.keys, found.elsewhere, found.found) == (0, 2, 0)
 
 
-def test_a_sample_is_bounded_and_the_count_is_not(archive: Archive, bench: Bench, store: MaintenanceStore) -> None:
+def test_a_sample_is_bounded_and_the_count_is_not(archive: Archive, db: RecordsDb, store: MaintenanceStore) -> None:
     for number in range(6):
-        commit(bench, number, ArchiveKeys(image_key=f"{archive.prefix}images/sha256/x{number}", answer_key="x", heatmap_key=None))
+        commit(db, number, ArchiveKeys(image_key=f"{archive.prefix}images/sha256/x{number}", answer_key="x", heatmap_key=None))
         archived(archive, 100 + number)
     assert missing_objects(archive, store, days=None).found == 6
     orphans = unreferenced_objects(archive, store, before=LATER, delete=False)

@@ -22,7 +22,7 @@ from anomaly.db.statements import FOLDER
 from anomaly.maintenance.doctor import FIRST, SECOND, Doctor, check_second_write, usable_settings
 from anomaly.settings import Settings
 from tests.parts.http_stub import HttpStub, Reply
-from tests.parts.record_builders import Bench
+from tests.parts.record_builders import RecordsDb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,11 +102,11 @@ def patient(database: str, s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 
 def test_where_all_is_well_every_line_is_ok_and_nothing_is_left_behind(patient: Patient) -> None:
-    with Bench(patient.database) as bench:
-        bench.claims(2)
-        before = bench.everything()
+    with RecordsDb(patient.database) as db:
+        db.claims(2)
+        before = db.everything()
         ended = subprocess.run([sys.executable, "-m", "anomaly", "doctor"], capture_output=True, text=True, check=False, timeout=60)
-        assert bench.everything() == before
+        assert db.everything() == before
     lines = ended.stdout.splitlines()
     assert (ended.returncode, ended.stderr) == (0, ""), lines
     assert [line for line in lines if not line.startswith("ok  ")] == []
