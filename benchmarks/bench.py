@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 import time
@@ -15,8 +14,8 @@ import psycopg
 import requests
 from psycopg.rows import dict_row
 
-from anomaly.db.schema import migrate
 from benchmarks import environments
+from benchmarks.checkout import HERE, Checkout
 from benchmarks.job import Effort, Job
 from benchmarks.statements import sql
 from embedded.postgres import Postgres
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 BUCKET = "bench"
-TEMPLATE = "bench_template"
 GONE_S = 10.0
 CONTROL_S = 10
 
@@ -48,12 +46,11 @@ class Bench:
         self._control.trust_env = False
         self.ports: dict[str, int] = {}
         self._runs = 0
+        self._templates: dict[Path, str] = {}
 
     def __enter__(self) -> Self:
         self.postgres.__enter__()
         try:
-            self.postgres.ensure_database(TEMPLATE)
-            migrate(self.postgres.dsn(TEMPLATE))
             self._start_server()
         except BaseException:
             self.__exit__(None, None, None)
@@ -68,7 +65,7 @@ class Bench:
 
     def _start_server(self) -> None:
         command = [sys.executable, "-m", "benchmarks.server", str(self._image_bytes)]
-        self._server = subprocess.Popen(command, cwd=ROOT, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603  # ours
+        self._server = subprocess.Popen(command, cwd=ROOT, env=HERE.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603  # ours
         said = self._server.stdout.readline() if self._server.stdout else ""
         self.ports = json.loads(said)
 
@@ -84,12 +81,13 @@ class Bench:
         round_trip_ms: float = 0.0,
         tasks: int = 1,
         requests_per_minute: float | None = None,
+        checkout: Checkout = HERE,
     ) -> Job:
-        """A fresh database with so many records, and counters at zero."""
+        """Create a database with the checkout's schema and that many records, and reset the counters."""
         self._runs += 1
         database = f"bench_{self._runs}"
         self.postgres.drop_database(database)
-        self.postgres.ensure_database(database, template=TEMPLATE)
+        self.postgres.ensure_database(database, template=self._template(checkout))
         job = Job(
             contestant=contestant,
             dsn=self.postgres.dsn(database).replace(f":{self.postgres.port}/", f":{self.ports['postgres']}/"),
@@ -112,6 +110,23 @@ class Bench:
         order["requests_per_minute"] = requests_per_minute or 0.0
         self._control.post(self.url("control"), json=order, timeout=CONTROL_S).raise_for_status()
         return job
+
+    def _template(self, checkout: Checkout) -> str:
+        """Return the name of a database with the checkout's schema.
+
+        Raises:
+            Wrong: the checkout's migrations failed.
+        """
+        if checkout.root not in self._templates:
+            name = f"bench_template_{len(self._templates)}"
+            self.postgres.drop_database(name)
+            self.postgres.ensure_database(name)
+            command = [sys.executable, "-m", "anomaly", "migrate", "--dsn", self.postgres.dsn(name)]
+            done = subprocess.run(command, cwd=checkout.root, env=checkout.environment(), stdout=subprocess.DEVNULL, check=False)  # noqa: S603  # ours
+            if done.returncode:
+                raise Wrong(f"the schema of {checkout.root} could not be created")
+            self._templates[checkout.root] = name
+        return self._templates[checkout.root]
 
     def url(self, service: str) -> str:
         return f"http://{HOST}:{self.ports[service]}"
@@ -148,8 +163,8 @@ class Bench:
         self.postgres.drop_database(job.dsn.rpartition("/")[2])
 
 
-def work(job: Job) -> Effort:
-    """Have a contestant do its job in a process of its own.
+def work(job: Job, checkout: Checkout = HERE) -> Effort:
+    """Run a contestant, with the checkout's code, in a process of its own.
 
     Raises:
         Wrong: it failed.
@@ -157,7 +172,7 @@ def work(job: Job) -> Effort:
     python = environments.python(job.contestant, folder=Path(job.folder))
     command = [python, "-m", "benchmarks.contestant"]
     done = subprocess.run(  # noqa: S603  # our own words
-        command, cwd=ROOT, env=environment(), input=job.to_json(), stdout=subprocess.PIPE, text=True, check=False
+        command, cwd=checkout.root, env=checkout.environment(), input=job.to_json(), stdout=subprocess.PIPE, text=True, check=False
     )
     if done.returncode != 0:
         raise Wrong(f"{job.contestant} ended with code {done.returncode}")
@@ -170,9 +185,3 @@ def binary(name: str) -> str:
     if spec is None or spec.origin is None:
         raise Wrong("there is no embedded Postgres for this machine")
     return str(Path(spec.origin).parent / "pginstall" / "bin" / name)
-
-
-def environment() -> dict[str, str]:
-    """This environment without proxies, which would come between a contestant and this machine."""
-    kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-    return kept | {"PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}"}

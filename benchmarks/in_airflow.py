@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Any, Self
 
 import psutil
 
-from benchmarks.bench import Wrong, environment
+from benchmarks.bench import Wrong
 from benchmarks.connections import CHUNK_SIZE, variables
 from benchmarks.job import Effort
 from embedded import airflow, state
-from embedded.process import ROOT, wait_until_ready
+from embedded.process import wait_until_ready
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from benchmarks.bench import Bench
+    from benchmarks.checkout import Checkout
     from benchmarks.job import Job
 
 DATABASE = "airflow"
@@ -40,20 +41,21 @@ class Dag:
     """A run that changes nothing goes before: then Airflow's workers are as warm as those of one that ran for a day."""
 
 
-def ours_in_airflow(on: Bench, job: Job) -> Effort:
-    """The DAG as it is, the detector's slots split among as many mapped tasks as the job says."""
+def ours_in_airflow(on: Bench, job: Job, checkout: Checkout) -> Effort:
+    """Run the checkout's DAG. The detector's slots are split among the job's mapped tasks."""
     conf = {"batch_size": CHUNK_SIZE * job.tasks, "chunk_size": CHUNK_SIZE}
-    return _run(on, job, Dag(dag_id="anomaly_detection", folder=ROOT / "dags", conf=conf, dry_run={"dry_run": True}), variables(job))
+    dag = Dag(dag_id="anomaly_detection", folder=checkout.root / "dags", conf=conf, dry_run={"dry_run": True})
+    return _run(on, job, dag, variables(job), checkout)
 
 
-def one_task_a_record(on: Bench, job: Job) -> Effort:
-    """One mapped task for each record."""
-    dag = Dag(dag_id="one_task_a_record", folder=ROOT / "benchmarks" / "dags", conf={})
-    return _run(on, job, dag, {"BENCHMARK_JOB": job.to_json()})
+def one_task_a_record(on: Bench, job: Job, checkout: Checkout) -> Effort:
+    """Run a DAG with one mapped task for each record."""
+    dag = Dag(dag_id="one_task_a_record", folder=checkout.root / "benchmarks" / "dags", conf={})
+    return _run(on, job, dag, {"BENCHMARK_JOB": job.to_json()}, checkout)
 
 
-def _run(on: Bench, job: Job, dag: Dag, given: dict[str, str]) -> Effort:
-    with _started(on, job, dag, given) as running:
+def _run(on: Bench, job: Job, dag: Dag, given: dict[str, str], checkout: Checkout) -> Effort:
+    with _started(on, job, dag, given, checkout) as running:
         if dag.dry_run:
             _ended(running, dag.dag_id, dag.dry_run)
         with _Watch() as watch:
@@ -90,7 +92,7 @@ def _task(ti: dict[str, Any], triggered: datetime) -> dict[str, Any]:
 
 
 @contextmanager
-def _started(on: Bench, job: Job, dag: Dag, given: dict[str, str]) -> Iterator[airflow.Airflow]:
+def _started(on: Bench, job: Job, dag: Dag, given: dict[str, str], checkout: Checkout) -> Iterator[airflow.Airflow]:
     """Airflow with the DAG read and unpaused."""
     folder = on.folder / "airflow"
     port = state.ports(folder / "ports.json", "api")["api"]
@@ -98,10 +100,11 @@ def _started(on: Bench, job: Job, dag: Dag, given: dict[str, str]) -> Iterator[a
     settings = airflow.settings(folder, database=on.postgres.dsn(DATABASE, "postgresql+psycopg2"), port=port)
     own = {
         "AIRFLOW__CORE__DAGS_FOLDER": str(dag.folder),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(checkout.root / "plugins"),
         "AIRFLOW__CORE__PARALLELISM": str(max(4, job.tasks)),
         "ANOMALY_SCHEDULE": "0 0 1 1 *",  # so that no scheduled run comes between
     }
-    running = airflow.Airflow(folder, env=environment() | settings | own | given)
+    running = airflow.Airflow(folder, env=checkout.environment() | settings | own | given | dict(checkout.settings))
     since = datetime.now(UTC)
     try:
         if on.postgres.comment_on(DATABASE) != airflow.schema_comment():

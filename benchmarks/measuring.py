@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import bench
+from benchmarks.checkout import HERE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from benchmarks.bench import Bench
+    from benchmarks.checkout import Checkout
     from benchmarks.job import Effort, Job
 
 
@@ -59,7 +61,8 @@ def measure(
     slots: int,
     latency_ms: float,
     tasks: int = 1,
-    work: Callable[[Job], Effort] = bench.work,
+    work: Callable[[Job, Checkout], Effort] = bench.work,
+    checkout: Checkout = HERE,
 ) -> Row:
     """Let a contestant, shown by *name*, do its job once, and check that it did.
 
@@ -67,9 +70,9 @@ def measure(
         Wrong: it did not.
     """
     load = os.getloadavg()[0]
-    job = on.prepare(contestant=module, records=records, slots=slots, latency_ms=latency_ms, tasks=tasks)
+    job = on.prepare(contestant=module, records=records, slots=slots, latency_ms=latency_ms, tasks=tasks, checkout=checkout)
     before, server_s = on.activity(job), on.counted()["processor_s"]
-    effort = work(job)
+    effort = work(job, checkout)
     counted, after = on.counted(), on.activity(job)
     on.check(job)
     on.forget(job)

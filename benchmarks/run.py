@@ -1,6 +1,7 @@
-"""The contestants, side by side on one machine in one go: `python -m benchmarks.run --help`.
+"""Runs contestants one after the other on one machine: `python -m benchmarks.run --help`.
 
-Exits with 1 when a contestant did not do the job: then its figures mean nothing.
+With a baseline, each contestant of the project runs in pairs, from the baseline and from this checkout, and the first of a pair is the
+second of the next one. Exits with 1 if a contestant did not do its job, as its figures then mean nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import ablation, bench, in_airflow, plot, tables
 from benchmarks.bench import Bench, Wrong
+from benchmarks.checkout import HERE, Checkout, folder_of
 from benchmarks.measuring import measure
 from embedded.process import ROOT
 
@@ -33,12 +35,14 @@ ROUND_TRIPS_MS = (1.0, 20.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contestant:
-    """Which module of `contestants` does it, or what runs it in Airflow; the slow ones get no more records than *records_max*."""
+    """Names its module in `contestants`, or the function that runs it in Airflow. Slow ones get no more than *records_max* records."""
 
     module: str = ""
     tasks: int = 1
     records_max: int = sys.maxsize
-    airflow: Callable[[Bench, Job], Effort] | None = None
+    airflow: Callable[[Bench, Job, Checkout], Effort] | None = None
+    is_ours: bool = False
+    """Whether it can run from a baseline, too."""
 
 
 CONTESTANTS = {
@@ -46,11 +50,11 @@ CONTESTANTS = {
     "pooled": Contestant(module="pooled", records_max=50),
     "asyncio": Contestant(module="asyncio_script"),
     "asyncio-signed": Contestant(module="asyncio_signed"),
-    "ours": Contestant(module="ours"),
-    "ours-2": Contestant(module="ours", tasks=2),
-    "airflow": Contestant(airflow=in_airflow.ours_in_airflow),
-    "airflow-2": Contestant(airflow=in_airflow.ours_in_airflow, tasks=2),
-    "airflow-4": Contestant(airflow=in_airflow.ours_in_airflow, tasks=4),
+    "ours": Contestant(module="ours", is_ours=True),
+    "ours-2": Contestant(module="ours", tasks=2, is_ours=True),
+    "airflow": Contestant(airflow=in_airflow.ours_in_airflow, is_ours=True),
+    "airflow-2": Contestant(airflow=in_airflow.ours_in_airflow, tasks=2, is_ours=True),
+    "airflow-4": Contestant(airflow=in_airflow.ours_in_airflow, tasks=4, is_ours=True),
     "airflow-naive": Contestant(airflow=in_airflow.one_task_a_record, records_max=60),
 }
 DEFAULT = ("before", "pooled", ABLATIONS, "asyncio", "ours", "airflow-2", "airflow-naive")
@@ -75,28 +79,55 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _measured(on: Bench, given: argparse.Namespace) -> dict[str, Any]:
     rows, compared = [], []
-    for _ in range(given.repeat):
+    baseline = _baseline(given)
+    for number in range(given.repeat):
         for slots in given.slots:
             for name in given.contestants:
                 if name == ABLATIONS:
                     compared += ablation.compare(on, records=given.ablation_records, round_trips_ms=ROUND_TRIPS_MS)
                     _say(tables.ablations(compared[-2 * len(ROUND_TRIPS_MS) :]))
                 else:
-                    rows.append(_one(on, name, slots, given))
-                    _say(tables.line(rows[-1]))
+                    for label, checkout in sides(name, baseline, baseline_first=number % 2 == 0):
+                        rows.append(_one(on, name, given, slots=slots, label=label, checkout=checkout))
+                        _say(tables.line(rows[-1]))
     _say(tables.rows(rows))
+    if baseline:
+        _say(tables.pairs(rows))
     return {"rows": [row.as_json() for row in rows], ABLATIONS: [each.as_json() for each in compared]}
 
 
-def _one(on: Bench, name: str, slots: int, given: argparse.Namespace) -> Row:
+def _baseline(given: argparse.Namespace) -> Checkout | None:
+    settings = dict(given.baseline_set)
+    return Checkout(root=given.baseline or ROOT, settings=settings) if given.baseline or settings else None
+
+
+def sides(name: str, baseline: Checkout | None, *, baseline_first: bool) -> list[tuple[str, Checkout]]:
+    """Return the label and the checkout of each run of a contestant."""
+    if baseline is None or not CONTESTANTS[name].is_ours:
+        return [(name, HERE)]
+    sides = [(name + tables.BASELINE, baseline), (name, HERE)]
+    return sides if baseline_first else sides[::-1]
+
+
+def _one(on: Bench, name: str, given: argparse.Namespace, *, slots: int, label: str, checkout: Checkout) -> Row:
     of = CONTESTANTS[name]
     work = functools.partial(of.airflow, on) if of.airflow else bench.work
     records = min(given.records, of.records_max)
-    return measure(on, of.module or name, name=name, records=records, slots=slots, latency_ms=given.latency_ms, tasks=of.tasks, work=work)
+    return measure(
+        on,
+        of.module or name,
+        name=label,
+        records=records,
+        slots=slots,
+        latency_ms=given.latency_ms,
+        tasks=of.tasks,
+        work=work,
+        checkout=checkout,
+    )
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+    """Describe the machine that the figures come from."""
     cpuinfo = Path("/proc/cpuinfo")
     models = (
         [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
@@ -130,7 +161,16 @@ def _options() -> argparse.ArgumentParser:
     options.add_argument("--image-kb", type=int, default=100, metavar="KB", help="about the size of an image (100)")
     options.add_argument("--contestants", type=_names, default=list(DEFAULT), metavar="NAME,…", help=", ".join((*CONTESTANTS, ABLATIONS)))
     options.add_argument("--ablation-records", type=int, default=30, metavar="N", help="for each side of an ablation (30)")
-    options.add_argument("--repeat", type=int, default=1, metavar="N", help="the whole of it so often (1)")
+    options.add_argument("--repeat", type=int, default=1, metavar="N", help="repetitions of the whole (1)")
+    options.add_argument("--baseline", type=folder_of, metavar="FOLDER", help="a checkout of another version, to run ours from as well")
+    options.add_argument(
+        "--baseline-set",
+        type=_setting,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a setting of the baseline alone, which is this checkout without --baseline",
+    )
     options.add_argument("--json", type=Path, metavar="FILE", help="also write all figures there")
     options.add_argument("--plot", type=Path, metavar="FILE", help="also draw throughput against slots there (SVG)")
     options.add_argument(
@@ -141,6 +181,13 @@ def _options() -> argparse.ArgumentParser:
 
 def _numbers(text: str) -> list[int]:
     return [int(part) for part in text.split(",")]
+
+
+def _setting(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError("must be NAME=VALUE")
+    return name, value
 
 
 def _names(text: str) -> list[str]:

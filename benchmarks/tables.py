@@ -1,7 +1,8 @@
-"""Figures as a person reads them: Markdown, so that the documentation can take them as they are."""
+"""Figures as Markdown tables, so that the documentation can use them as they are."""
 
 from __future__ import annotations
 
+from statistics import median
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
     from benchmarks.ablation import Compared
     from benchmarks.measuring import Row
 
+BASELINE = " (baseline)"
+"""Follows the name of a contestant that ran from the baseline."""
 COLUMNS: dict[str, Callable[[Row], str]] = {
     "contestant": lambda row: row.contestant,
     "slots": lambda row: str(row.slots),
@@ -33,8 +36,28 @@ def rows(measured: Sequence[Row]) -> str:
     return _table(list(COLUMNS), [[cell(row) for cell in COLUMNS.values()] for row in measured])
 
 
+def pairs(measured: Sequence[Row]) -> str:
+    """Compare the medians of each contestant's runs from the baseline and from this checkout."""
+    figures: dict[str, Callable[[Row], float]] = {
+        "records/s": lambda row: row.records_per_s,
+        "of the bound": lambda row: row.of_bound,
+        "detector used": lambda row: row.utilisation,
+        "processor ms/record": lambda row: row.processor_ms_per_record,
+        "peak MB": lambda row: row.rss_mb,
+    }
+    cells = []
+    for name, slots in dict.fromkeys((row.contestant.removesuffix(BASELINE), row.slots) for row in measured):
+        sides = [[row for row in measured if (row.contestant, row.slots) == (side, slots)] for side in (name + BASELINE, name)]
+        for figure, value in figures.items() if all(sides) else ():
+            old, new = (median(map(value, side)) for side in sides)
+            ratios = (value(ours) / value(theirs) for theirs, ours in zip(*sides, strict=True))
+            shown = ", ".join(f"{ratio:.3f}" for ratio in ratios)
+            cells.append([name, str(slots), figure, f"{old:.3f}", f"{new:.3f}", f"{new / old:.3f}", shown])
+    return _table(["contestant", "slots", "median of", "baseline", "this checkout", "ratio", "ratio of each pair"], cells)
+
+
 def line(row: Row) -> str:
-    """The most important of a row, as soon as it is known."""
+    """Summarize a row in a sentence."""
     return (
         f"{row.contestant}: {row.records_per_s:.1f} records/s, {row.of_bound:.1%} of the bound, "
         f"{row.utilisation:.1%} of the detector used, {row.processor_ms_per_record:.2f} ms of processor time a record"

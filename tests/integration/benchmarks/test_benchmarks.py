@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from benchmarks import ablation, quota, run
+from benchmarks import ablation, quota, run, trace
 from benchmarks.bench import Bench, Wrong
 from benchmarks.bench import work as child
+from benchmarks.checkout import HERE, Checkout
 from benchmarks.measuring import measure
 
 if TYPE_CHECKING:
@@ -66,6 +67,22 @@ def test_a_contestant_with_a_wrong_result_has_no_figures(bench: Bench) -> None:
 def measured(bench: Bench, name: str) -> Row:
     of = run.CONTESTANTS[name]
     return measure(bench, of.module, name=name, records=RECORDS, slots=SLOTS, latency_ms=LATENCY_MS, tasks=of.tasks)
+
+
+def test_a_checkout_brings_its_own_settings(bench: Bench) -> None:
+    wrong = Checkout(settings={"ANOMALY_NO_SUCH_SETTING": "1"})
+    with pytest.raises(Wrong, match="ours ended with code 1"):
+        measure(bench, "ours", name="ours", records=1, slots=SLOTS, latency_ms=LATENCY_MS, checkout=wrong)
+
+
+def test_a_trace_has_a_record_s_calls_from_open_chunk_to_the_commit(bench: Bench) -> None:
+    calls = trace.trace(bench, HERE)
+    functions = [function for _, function in calls]
+    assert functions.count("open_chunk") == 1
+    assert functions.count("commit") >= 1
+    modules = {module for module, _ in calls}
+    assert {"anomaly.images.download", "anomaly.detectors.generic", "anomaly.archive.bucket", "anomaly.db.record_store"} <= modules
+    assert any(map(trace.is_orchestration, modules))
 
 
 def test_the_line_to_postgres_counts_connections_and_round_trips(bench: Bench) -> None:
