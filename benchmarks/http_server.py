@@ -1,4 +1,7 @@
-"""HTTP as far as the contestants speak it, with little processor time: the server must not be what is measured."""
+"""A minimal HTTP server that uses little processor time, so that a benchmark measures its clients.
+
+It injects no faults; for those see `tests.parts.http_stub`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A line to Postgres that counts who waits for whom: each time the client speaks after the server did is a round trip."""
+"""A proxy to Postgres that counts round trips: a client sends after the server has sent. Adds the latency of a network.
+
+It injects no faults; for those see `tests.parts.tcp_proxy`.
+"""
 
 from __future__ import annotations
 

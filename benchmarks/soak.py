@@ -145,7 +145,7 @@ class Soak:
                 bucket.refuse()
                 self.cuts["s3 refused"] += 1
                 self.over.wait(1.0)
-                bucket.pass_on()
+                bucket.forward()
 
     def _round(self, run_id: str, given: dict[str, Any], dsn: str) -> bool:
         """One run, by as many processes as there are workers; false where there is nothing left to do."""

@@ -17,7 +17,8 @@ from embedded.postgres import Postgres
 from embedded.process import ROOT, ChildProcess, wait_until_ready
 from tests.chaos.rows import FIRST, RECORDS, Row
 from tests.chaos.workers import until
-from tests.chaos.world import SLOTS, Hold
+from tests.chaos.world import SLOTS
+from tests.parts.gates import CallGate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,14 +107,14 @@ def at_work(world: World) -> Iterator[tuple[Scheduled, str]]:
     """Airflow, and a run of it whose requests to the detector hang after the first answers."""
     world.settings = {"TASK_BACKOFF_S": 5, "DETECTOR_READ_TIMEOUT_S": 120}
     world.add(RECORDS)
-    world.detecting = Hold(FIRST)
+    world.detecting = CallGate(FIRST)
     with Postgres(world.folder / "metadata") as server:
         server.ensure_database("airflow")
         scheduled = Scheduled(world, server.dsn("airflow", "postgresql+psycopg2"))
         try:
             scheduled.start()
             run_id = scheduled.trigger()
-            until(lambda: world.detecting.caught == SLOTS and world.committed == FIRST, within_s=RUN_S, what="the run is at work")
+            until(lambda: world.detecting.blocked == SLOTS and world.committed == FIRST, within_s=RUN_S, what="the run is at work")
             yield scheduled, run_id
         finally:
             world.detecting.open()

@@ -14,7 +14,8 @@ from embedded.process_group import ProcessGroup, send
 from tests.chaos.airflow_rows import RUN_S, Scheduled
 from tests.chaos.rows import FIRST, RECORDS, Row
 from tests.chaos.workers import until
-from tests.chaos.world import SLOTS, Hold
+from tests.chaos.world import SLOTS
+from tests.parts.gates import CallGate
 from tests.parts.redis_server import Redis
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def at_work(world: World) -> Iterator[tuple[Scheduled, str, Worker]]:
     """A run whose two tasks are at work, on a worker each; their requests to the detector hang after the first answers."""
     world.settings = {"TASK_BACKOFF_S": 5, "DETECTOR_READ_TIMEOUT_S": 120}
     world.add(RECORDS)
-    world.detecting = Hold(FIRST)
+    world.detecting = CallGate(FIRST)
     with Redis(world.folder / "redis") as broker, Postgres(world.folder / "metadata") as server, contextlib.ExitStack() as started:
         server.ensure_database("airflow")
         database = server.dsn("airflow", "postgresql+psycopg2")
@@ -96,7 +97,7 @@ def at_work(world: World) -> Iterator[tuple[Scheduled, str, Worker]]:
             worker.start(scheduled.env)
         started.callback(world.detecting.open)
         run_id = scheduled.trigger(tasks=WORKERS)
-        until(lambda: world.detecting.caught == WORKERS * SLOTS and world.committed == FIRST, within_s=START_S, what="two tasks at work")
+        until(lambda: world.detecting.blocked == WORKERS * SLOTS and world.committed == FIRST, within_s=START_S, what="two tasks at work")
         yield scheduled, run_id, workers[0]
 
 

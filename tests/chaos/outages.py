@@ -14,7 +14,8 @@ import psutil
 from embedded.process import wait_until_ready
 from tests.chaos.rows import COMMIT, FIRST, RUN_S, Row
 from tests.chaos.workers import until
-from tests.chaos.world import SLOTS, WITHIN_S, Hold
+from tests.chaos.world import SLOTS, WITHIN_S
+from tests.parts.gates import CallGate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,14 +45,14 @@ def during_work(
     def play(world: World) -> float:
         world.settings = settings
         world.add(RECORDS)
-        hold = Hold(DONE)
-        setattr(world, held, hold)
+        gate = CallGate(DONE)
+        setattr(world, held, gate)
         run = world.run("only")
         run.start()
-        until(lambda: hold.caught == SLOTS and world.committed == DONE, within_s=WITHIN_S, what=name)
+        until(lambda: gate.blocked == SLOTS and world.committed == DONE, within_s=WITHIN_S, what=name)
         began = time.monotonic()
         strike(world)
-        hold.open()
+        gate.open()
         time.sleep(away_s)  # that is how long it is gone
         mend(world)
         run.wait(within_s=RUN_S)
@@ -81,13 +82,13 @@ def at_commit(name: str, *, deliver: bool) -> Row:
 
 def inside_commit(world: World) -> float:
     world.add(RECORDS)
-    waiting = world.gate_commits(after=FIRST)
+    waiting = world.shut_commits(after=FIRST)
     run = world.run("only")
     run.start()
     until(lambda: waiting() > 0, within_s=WITHIN_S, what="a commit runs")
     began = time.monotonic()
     world.database.reset()
-    world.open_gate()
+    world.open_commits()
     run.wait(within_s=RUN_S)
     assert run.state == "success"
     return began
@@ -109,7 +110,7 @@ def everything_is_swallowed(world: World) -> None:
 
 def everything_passes(world: World) -> None:
     for proxy in (world.database, world.bucket, world.images, world.detector):
-        proxy.pass_on()
+        proxy.forward()
 
 
 def detector_goes(world: World) -> None:
@@ -160,13 +161,13 @@ def outage_rows() -> list[Row]:
     gone = partial(during_work, held="detecting")
     return [
         gone("SIGKILL of Postgres, and its restart", postgres_dies, lambda _: None, own_server=True),
-        gone("database gone for 20 s", lambda w: w.database.refuse(), lambda w: w.database.pass_on(), away_s=20),
+        gone("database gone for 20 s", lambda w: w.database.refuse(), lambda w: w.database.forward(), away_s=20),
         at_commit("connection cut before the commit is sent", deliver=False),
         Row("connection cut while the commit runs", inside_commit),
         at_commit("connection cut after the commit, before its answer", deliver=True),
-        gone("S3 gone for 20 s", lambda w: w.bucket.refuse(), lambda w: w.bucket.pass_on(), away_s=20),
+        gone("S3 gone for 20 s", lambda w: w.bucket.refuse(), lambda w: w.bucket.forward(), away_s=20),
         # The retries wait 5, 10 and 20 s, so that the last one comes after the outage.
-        during_work("detector gone for 30 s", detector_goes, lambda w: w.detector.pass_on(), held="fetching", away_s=30, TASK_BACKOFF_S=5),
+        during_work("detector gone for 30 s", detector_goes, lambda w: w.detector.forward(), held="fetching", away_s=30, TASK_BACKOFF_S=5),
         during_work(
             "every connection black-holed for 20 s",
             everything_is_swallowed,

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tests.chaos.workers import until
-from tests.chaos.world import HELD_MAX, SLOTS, WITHIN_S, Hold
+from tests.chaos.world import HELD_MAX, SLOTS, WITHIN_S
+from tests.parts.gates import CallGate
 
 if TYPE_CHECKING:
     from tests.chaos.world import World
@@ -61,8 +62,8 @@ def _trapped(
     return (lambda: trap.caught > 0 and then()), lambda dead: trap.cut() if dead else trap.release()
 
 
-def _held(world: World, hold: Hold) -> Armed:
-    return (lambda: hold.caught >= SLOTS and world.committed == FIRST), lambda _dead: hold.open()
+def _held(world: World, gate: CallGate) -> Armed:
+    return (lambda: gate.blocked >= SLOTS and world.committed == FIRST), lambda _dead: gate.open()
 
 
 def _opened(world: World) -> bool:
@@ -71,7 +72,7 @@ def _opened(world: World) -> bool:
 
 def _connecting(world: World) -> Armed:
     """A detector that hangs keeps a task that does not heed the signal from ending by itself."""
-    world.detecting = Hold(0)
+    world.detecting = CallGate(0)
     reached, go_on = _trapped(world, CONNECT, skip=2)  # the claim opens two connections before
 
     def go(dead: bool) -> None:  # noqa: FBT001  # as Armed has it
@@ -83,18 +84,18 @@ def _connecting(world: World) -> Armed:
 
 
 def _fetching(world: World) -> Armed:
-    world.fetching = Hold(FIRST)
+    world.fetching = CallGate(FIRST)
     return _held(world, world.fetching)
 
 
 def _detecting(world: World) -> Armed:
-    world.detecting = Hold(FIRST)
+    world.detecting = CallGate(FIRST)
     return _held(world, world.detecting)
 
 
 def _inside(world: World) -> Armed:
-    waiting = world.gate_commits(after=FIRST)
-    return (lambda: waiting() > 0 and world.answers == RECORDS), lambda _dead: world.open_gate()
+    waiting = world.shut_commits(after=FIRST)
+    return (lambda: waiting() > 0 and world.answers == RECORDS), lambda _dead: world.open_commits()
 
 
 POINTS = (

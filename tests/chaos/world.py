@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import io
 import json
-import threading
 import time
 from collections import defaultdict
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from psycopg.rows import dict_row
 
 from tests.chaos.runs import DagRun
 from tests.chaos.workers import until
+from tests.parts.gates import CallGate, StatementGate
 from tests.parts.http_stub import HttpStub, Reply
 from tests.parts.tcp_proxy import TcpProxy
 
@@ -37,7 +37,6 @@ LEASE_S = 10
 MARGIN_S = 2.0
 WITHIN_S = 60.0
 QUIET_S = 1.0
-GATE = 4712
 SETTINGS = {
     "LEASE_S": LEASE_S,
     "QUEUE_LEASE_S": LEASE_S,
@@ -53,27 +52,6 @@ SETTINGS = {
 }
 HELD_MAX = 2 * SLOTS + SLOTS + SLOTS
 """Records that a task holds in work at once, with these settings."""
-
-
-class Hold:
-    """Lets so many pass, and holds the others until it is opened."""
-
-    def __init__(self, skip: int) -> None:
-        self._skip = skip
-        self._lock = threading.Lock()
-        self._opened = threading.Event()
-        self.caught = 0
-
-    def pass_through(self) -> None:
-        with self._lock:
-            self._skip -= 1
-            caught = self._skip < 0 and not self._opened.is_set()
-            self.caught += caught
-        if caught:
-            self._opened.wait(WITHIN_S)
-
-    def open(self) -> None:
-        self._opened.set()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +86,8 @@ class World:
         self.stub = HttpStub()
         self.database = TcpProxy(int(str(to["port"])))
         self.bucket = TcpProxy(s3.port)
-        self.fetching = Hold(10**9)
-        self.detecting = Hold(10**9)
+        self.fetching = CallGate(10**9)
+        self.detecting = CallGate(10**9)
         self.settings: dict[str, float] = {}
         """In place of `SETTINGS`."""
         self.slow_to_end: list[str] = []
@@ -124,16 +102,16 @@ class World:
         for proxy in (self.database, self.bucket, self.images, self.detector):
             self._exit.enter_context(proxy)
         self._exit.callback(self._end_tries)
-        self._exit.callback(self._open_holds)
+        self._exit.callback(self._open_gates)
         self.stub.at("/detect", self._detect)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._exit.close()
 
-    def _open_holds(self) -> None:
-        for hold in (self.fetching, self.detecting):
-            hold.open()
+    def _open_gates(self) -> None:
+        for gate in (self.fetching, self.detecting):
+            gate.open()
 
     def _end_tries(self) -> None:
         for each in self.tries:
@@ -143,7 +121,7 @@ class World:
     # ── what is asked
 
     def _detect(self, _seen: Seen) -> Reply:
-        self.detecting.pass_through()
+        self.detecting.wait()
         return Reply(body=b'{"score": 0.25, "is_anomaly": false}', content_type="application/json")
 
     def add(self, count: int, *, at: Callable[[int], None] = lambda _: None) -> None:
@@ -165,7 +143,7 @@ class World:
 
         def script(_seen: Seen) -> Reply:
             at(number)
-            self.fetching.pass_through()
+            self.fetching.wait()
             return reply
 
         self.stub.at(f"/image/{number}", script)
@@ -261,24 +239,19 @@ class World:
 
     # ── what happens
 
-    def gate_commits(self, *, after: int) -> Callable[[], int]:
-        """From so many commits on, the next ones stop inside themselves; gives who tells how many. `open_gate` ends it."""
-        self.do(
-            f"""create function anomaly.gate() returns trigger language plpgsql as
-                $$ begin
-                     if (select count(*) from anomaly.ai_results) >= {after} then perform pg_advisory_xact_lock_shared({GATE}); end if;
-                     return new;
-                   end $$"""  # noqa: S608  # our own words
-        )
-        self.do("create trigger gate before insert on anomaly.ai_results for each row execute function anomaly.gate()")
-        self._gate = psycopg.connect(self.dsn, autocommit=True)
-        self._exit.callback(self._gate.close)
-        self._gate.execute("select pg_advisory_lock(%s)", [GATE])
-        waiting = "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and wait_event = 'advisory'"
-        return lambda: len(self.rows(waiting))
+    def shut_commits(self, *, after: int) -> Callable[[], int]:
+        """Block commits inside their transaction once *after* records are committed, until `open_commits`.
 
-    def open_gate(self) -> None:
-        self._gate.close()
+        Returns a function that counts the blocked commits.
+        """
+        connection = self._exit.enter_context(psycopg.connect(self.dsn, autocommit=True))
+        gate = StatementGate(connection, "ai_results", "insert", f"(select count(*) from anomaly.ai_results) >= {after}")  # noqa: S608  # a number
+        self._shut = self._exit.enter_context(contextlib.ExitStack())
+        self._shut.enter_context(gate.shut())
+        return gate.blocked
+
+    def open_commits(self) -> None:
+        self._shut.close()
 
     def await_leases_over(self) -> int:
         """Until one lease and a margin after now; how many records are still leased then."""

@@ -1,4 +1,4 @@
-"""A scripted HTTP server: each path answers what its script says, well or badly, and everything asked is written down."""
+"""The scripted HTTP server of tests, chaos rows and the soak: answers by path, injects faults, records requests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DRAIN_S = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """A request as it came."""
+    """A received request."""
 
     method: str
     path: str
@@ -36,33 +36,33 @@ class Seen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What is answered, and what goes wrong with it. Delays are in seconds and end when the stub is closed."""
+    """An answer and its faults. Delays are in seconds; closing the stub ends them."""
 
     status: int = 200
     body: bytes = field(default=b"", repr=False)
     content_type: str = "application/octet-stream"
     headers: Mapping[str, str] = field(default_factory=dict)
     headers_after_s: float = 0.0
-    """Silence before the first byte."""
+    """Delay before the first byte."""
     trickle_s: float = 0.0
-    """Pause between the bytes of `trickled`."""
+    """Delay between the bytes of the part named by `trickled`."""
     trickled: str = ""
-    """`headers` or `body`: this part is sent byte by byte."""
+    """`headers` or `body`: the part that is sent byte by byte."""
     cut_at: int | None = None
-    """Of the body only so many bytes are sent; then the connection ends, although more were announced."""
+    """Close the connection after this many bytes of the body."""
     reset: bool = False
-    """The connection ends by RST instead, at once, or where it is cut."""
+    """Reset the connection (RST), after `cut_at` bytes of the body if set, else at once."""
     chunked: bool = False
-    """Without Content-Length, in chunks."""
+    """Send the body in chunks, without Content-Length."""
     raw: bytes | None = None
-    """Sent instead of an HTTP answer."""
+    """Bytes to send instead of an HTTP answer."""
 
 
 Script = Callable[[Seen], Reply]
 
 
 class HttpStub:
-    """Serves on 127.0.0.1 from `with` to its end. A path without a script answers 404. With *tls* it is https://localhost."""
+    """An HTTP server on 127.0.0.1, or with *tls* on https://localhost. A path without a script answers 404."""
 
     def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
         self._tls = tls
@@ -96,7 +96,7 @@ class HttpStub:
         return f"https://localhost:{self.port}{path}" if self._tls else f"http://{host}:{self.port}{path}"
 
     def at(self, path: str, *replies: Reply | Script) -> str:
-        """Answer *path* by these, one after the other; the last one stays. Returns the address."""
+        """Answer *path* with these replies in turn, then always with the last one; return its URL."""
         left = list(replies)
 
         def script(seen: Seen) -> Reply:
@@ -108,7 +108,7 @@ class HttpStub:
         return self.url(path)
 
     def asked(self, path: str) -> list[Seen]:
-        """The requests for *path*, whatever their query."""
+        """Return the requests for *path*, with any query."""
         return [seen for seen in self.requests if seen.path.partition("?")[0] == path]
 
     def answer(self, seen: Seen) -> Reply:
@@ -140,7 +140,7 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def drop_connections(self) -> None:
-        """End what clients keep open, so that their threads end."""
+        """Close connections that clients keep open, so that their threads end."""
         for request in list(self._open):
             _shut(request)
 
@@ -158,13 +158,13 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             super().handle()
         except OSError:
-            self.close_connection = True  # the client left, or a reply was to end so
+            self.close_connection = True  # the client closed the connection, or the reply did
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the name is the base class's
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # named so in the base class
         pass
 
     def __getattr__(self, name: str) -> Any:
-        """Any method is served."""
+        """Serve every HTTP method."""
         if name.startswith("do_"):
             return self._serve
         raise AttributeError(name)
@@ -229,5 +229,5 @@ def _framed(reply: Reply) -> bytes:
 
 
 def _shut(connection: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # it had ended before
+    with contextlib.suppress(OSError):  # closed before
         connection.shutdown(socket.SHUT_RDWR)

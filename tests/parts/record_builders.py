@@ -18,6 +18,7 @@ from anomaly.db.record_store import RecordStore
 from anomaly.models.answers import Answer, ArchiveKeys, Verdict
 from anomaly.models.runs import Holder, Run, Window
 from anomaly.settings import Settings
+from tests.parts.gates import StatementGate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,7 +41,6 @@ TABLES = {
     "ai_flags": "record_id",
     "asks": "image_sha256, config, scope",
 }
-GATE = 4711
 WITHIN_S = 10.0
 
 
@@ -183,21 +183,8 @@ class RecordsDb:
         """Start something on a thread of its own."""
         return self._threads.submit(action)
 
-    def gate(self, table: str, when: str, condition: str = "true") -> None:
-        """From now on statements that touch such a row of the table stop inside themselves while the gate is `shut`."""
-        self.do(
-            f"""create function anomaly.gate() returns trigger language plpgsql as
-                $$ begin if {condition} then perform pg_advisory_xact_lock_shared({GATE}); end if; return new; end $$"""
-        )
-        self.do(f"create trigger gate before {when} on anomaly.{table} for each row execute function anomaly.gate()")
-
-    @contextlib.contextmanager
-    def shut(self) -> Iterator[None]:
-        self.do(f"select pg_advisory_lock({GATE})")
-        try:
-            yield
-        finally:
-            self.do(f"select pg_advisory_unlock({GATE})")
+    def gate(self, table: str, event: str, condition: str = "true") -> StatementGate:
+        return StatementGate(self.sql, table, event, condition)
 
     @contextlib.contextmanager
     def locked(self, record_id: int) -> Iterator[Callable[[], None]]:

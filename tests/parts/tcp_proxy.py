@@ -1,4 +1,4 @@
-"""A TCP proxy that can be switched while it runs: passes on, delays, cuts, resets, refuses, swallows, or stops at a message."""
+"""The TCP proxy of tests, chaos rows and the soak. Injects faults at run time: delays, resets, refusals, black holes, traps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Side = Literal["client", "server"]
 
 
 class Trap:
-    """Stops connections whose client sends certain bytes: before they go on, or with them gone on and their answer held."""
+    """Stops connections whose client sends certain bytes: before these are forwarded, or with *deliver* before their answer is."""
 
     def __init__(self, pattern: bytes, *, skip: int, deliver: bool) -> None:
         self._pattern = pattern
@@ -29,10 +29,10 @@ class Trap:
         self._cut = False
         self.deliver = deliver
         self.caught = 0
-        """Connections that stand still in it, or did so until it was opened."""
+        """Connections that were stopped so far."""
 
     def catches(self, tail: bytes, piece: bytes) -> bool:
-        """Whether the pattern ends in this piece, and it is this one's turn."""
+        """Return whether *piece* completes the pattern on a connection that is to be stopped."""
         seen = tail[max(0, len(tail) - len(self._pattern) + 1) :] + piece
         if self._end.is_set() or self._pattern not in seen:
             return False
@@ -41,38 +41,38 @@ class Trap:
             self.caught += self._skip < 0
             return self._skip < 0
 
-    def stand_still(self) -> bool:
-        """Until it is opened; false when the connection is to be cut then."""
+    def wait(self) -> bool:
+        """Block until `release` or `cut`; return False after `cut`."""
         self._end.wait()
         return not self._cut
 
     def release(self) -> None:
-        """Let what it caught go on; it catches nothing more."""
+        """Let stopped connections continue; stop no more."""
         self._end.set()
 
     def cut(self) -> None:
-        """Reset what it caught; it catches nothing more."""
+        """Reset stopped connections; stop no more."""
         self._cut = True
         self._end.set()
 
 
 @dataclass(eq=False)
-class _Line:
-    """A client's connection and ours to the server."""
+class _Connection:
+    """A client's connection and the one to the server."""
 
     client: socket.socket
     server: socket.socket
     cut_after: dict[Side, int]
     swallowed: bool = False
     trap: Trap | None = None
-    """Holds the server's answer."""
+    """The trap that stops the server's answer."""
     tail: bytes = b""
-    """What the client sent last."""
+    """Last bytes sent by the client."""
     ended: int = 0
     dead: bool = False
 
     def reset(self) -> None:
-        """End both by RST."""
+        """Reset both connections (RST)."""
         self.dead = True
         for end in (self.client, self.server):
             with contextlib.suppress(OSError):
@@ -82,12 +82,12 @@ class _Line:
 
 
 class TcpProxy:
-    """Listens on 127.0.0.1 from `with` to its end, and leads to one address. Its methods are for any thread."""
+    """A proxy on 127.0.0.1 to one address. Its methods may be called from any thread."""
 
     def __init__(self, port: int, *, host: str = "127.0.0.1") -> None:
         self._to = (host, port)
         self._listener: socket.socket | None = None
-        self._lines: set[_Line] = set()
+        self._connections: set[_Connection] = set()
         self._traps: list[Trap] = []
         self._delay_s = 0.0
         self._cut_after: dict[Side, int] = {}
@@ -107,27 +107,27 @@ class TcpProxy:
 
     # ── switches
 
-    def pass_on(self) -> None:
-        """Connections from now on pass untouched; those of before stay as they are."""
+    def forward(self) -> None:
+        """Forward new connections without faults; open connections keep theirs."""
         self._delay_s, self._cut_after, self._swallow = 0.0, {}, False
         if self._listener is None:
             self._listen()
 
     def delay(self, seconds: float) -> None:
-        """Each piece, either way, goes on so much later."""
+        """Delay each received piece, in both directions."""
         self._delay_s = seconds
 
     def cut_after(self, size: int, *, sent_by: Side) -> None:
-        """New connections are reset once this side has had so many bytes passed on."""
+        """Reset each new connection once *size* bytes from this side were forwarded."""
         self._cut_after = {sent_by: size}
 
     def reset(self) -> None:
-        """Reset all connections that there are."""
-        for line in list(self._lines):
-            line.reset()
+        """Reset all open connections."""
+        for connection in list(self._connections):
+            connection.reset()
 
     def refuse(self) -> None:
-        """Nobody listens any more, and what was connected is reset."""
+        """Stop listening, and reset all open connections."""
         listener, self._listener = self._listener, None
         if listener:
             with contextlib.suppress(OSError):
@@ -136,21 +136,21 @@ class TcpProxy:
         self.reset()
 
     def black_hole(self) -> None:
-        """Whatever is sent vanishes, without a word. A connection that was in it never comes back."""
+        """Drop everything that is sent, for good on connections that are open during it."""
         self._swallow = True
-        for line in list(self._lines):
-            line.swallowed = True
+        for connection in list(self._connections):
+            connection.swallowed = True
 
     def trap(self, pattern: bytes, *, skip: int = 0, deliver: bool = False) -> Trap:
-        """Stop each connection whose client sends *pattern*, after so many that pass; see Trap."""
+        """Stop each connection whose client sends *pattern*, after *skip* that pass; see Trap."""
         trap = Trap(pattern, skip=skip, deliver=deliver)
         self._traps.append(trap)
         return trap
 
     @property
     def connections(self) -> int:
-        """How many there are right now."""
-        return len(self._lines)
+        """Number of open connections."""
+        return len(self._connections)
 
     # ── connections
 
@@ -176,49 +176,49 @@ class TcpProxy:
         for end in (client, server):
             end.settimeout(None)
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        line = _Line(client, server, dict(self._cut_after), swallowed=self._swallow)
-        self._lines.add(line)
-        self._start(self._pump, line, "server")
-        self._pump(line, "client")
+        connection = _Connection(client, server, dict(self._cut_after), swallowed=self._swallow)
+        self._connections.add(connection)
+        self._start(self._pump, connection, "server")
+        self._pump(connection, "client")
 
-    def _pump(self, line: _Line, sent_by: Side) -> None:
-        """Carry one direction until its end, and pass on that it has ended."""
-        source, target = (line.client, line.server) if sent_by == "client" else (line.server, line.client)
+    def _pump(self, connection: _Connection, sent_by: Side) -> None:
+        """Forward one direction until its end, and forward the end."""
+        source, target = (connection.client, connection.server) if sent_by == "client" else (connection.server, connection.client)
         try:
             while piece := source.recv(PIECE_BYTES):
-                if not self._carry(line, sent_by, target, piece):
-                    line.reset()
-            if not (line.swallowed or line.dead):
+                if not self._carry(connection, sent_by, target, piece):
+                    connection.reset()
+            if not (connection.swallowed or connection.dead):
                 target.shutdown(socket.SHUT_WR)
         except OSError:
-            line.reset()
-        line.ended += 1
-        if line.ended == len(("client", "server")):
-            line.reset()
-            self._lines.discard(line)
+            connection.reset()
+        connection.ended += 1
+        if connection.ended == len(("client", "server")):
+            connection.reset()
+            self._connections.discard(connection)
 
-    def _carry(self, line: _Line, sent_by: Side, target: socket.socket, piece: bytes) -> bool:
-        """Pass a piece on as the switches say; false when the connection ends with it."""
+    def _carry(self, connection: _Connection, sent_by: Side, target: socket.socket, piece: bytes) -> bool:
+        """Forward a piece with the faults that are set; return False if the connection is to be reset."""
         if self._delay_s:
             self._closing.wait(self._delay_s)
-        if sent_by == "client" and not self._past_traps(line, piece):
+        if sent_by == "client" and not self._past_traps(connection, piece):
             return False
-        if sent_by == "server" and line.trap and not line.trap.stand_still():
+        if sent_by == "server" and connection.trap and not connection.trap.wait():
             return False
-        if line.swallowed:
+        if connection.swallowed:
             return True
-        left = line.cut_after.get(sent_by)
+        left = connection.cut_after.get(sent_by)
         target.sendall(piece[:left])
         if left is not None:
-            line.cut_after[sent_by] = left - len(piece)
+            connection.cut_after[sent_by] = left - len(piece)
         return left is None or left > len(piece)
 
-    def _past_traps(self, line: _Line, piece: bytes) -> bool:
-        tail, line.tail = line.tail, (line.tail + piece)[-PATTERN_MAX_BYTES:]
+    def _past_traps(self, connection: _Connection, piece: bytes) -> bool:
+        tail, connection.tail = connection.tail, (connection.tail + piece)[-PATTERN_MAX_BYTES:]
         for trap in self._traps:
             if trap.catches(tail, piece):
-                line.trap = trap if trap.deliver else None
-                if not trap.deliver and not trap.stand_still():
+                connection.trap = trap if trap.deliver else None
+                if not trap.deliver and not trap.wait():
                     return False
         return True
 

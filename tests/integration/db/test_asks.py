@@ -15,7 +15,7 @@ from anomaly.db.statements import default_statements
 from anomaly.errors import DatabaseUnavailable, DetectorFailed, Misconfigured, Throttled
 from anomaly.models.answers import AnswerLookup, ArchiveKeys, Ask, EarlierAnswer, FoundAnswer
 from anomaly.models.runs import Holder
-from tests.parts.record_builders import GATE, RecordsDb, an_answer
+from tests.parts.record_builders import RecordsDb, an_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -203,8 +203,8 @@ def test_dropping_an_ask_that_is_someone_elses_by_now_changes_nothing(db: Record
 
 def test_of_two_who_meet_a_new_image_at_once_one_asks(db: RecordsDb) -> None:
     here, there = a_task(db, 0), a_task(db, 1)
-    db.gate("asks", "insert")
-    with db.shut():
+    gate = db.gate("asks", "insert")
+    with gate.shut():
         both = [db.meanwhile(here.look), db.meanwhile(there.look)]
         db.await_blocked(2)
     assert {each.result(timeout=10) for each in both} == {OWNED, ELSEWHERE}
@@ -214,8 +214,8 @@ def test_of_two_who_find_an_ask_dead_at_once_one_takes_it_over(db: RecordsDb) ->
     dead, here, there = (a_task(db, number) for number in range(3))
     dead.look()
     dead.defer()
-    db.gate("asks", "insert")
-    with db.shut():
+    gate = db.gate("asks", "insert")
+    with gate.shut():
         both = [db.meanwhile(here.look), db.meanwhile(there.look)]
         db.await_blocked(2)
     assert {each.result(timeout=10) for each in both} == {TAKEN_OVER, ELSEWHERE}
@@ -223,8 +223,8 @@ def test_of_two_who_find_an_ask_dead_at_once_one_takes_it_over(db: RecordsDb) ->
 
 def test_groups_in_any_order_wait_for_each_other_without_a_deadlock(db: RecordsDb) -> None:
     here, there = a_task(db, 0), a_task(db, 1)
-    db.gate("asks", "insert", f"new.image_sha256 = 'b' and new.record_id = {here.record_id}")
-    with db.shut():
+    gate = db.gate("asks", "insert", f"new.image_sha256 = 'b' and new.record_id = {here.record_id}")
+    with gate.shut():
         first = db.meanwhile(lambda: here.looks("a", "b", "c"))
         db.await_blocked()
         second = db.meanwhile(lambda: there.looks("c", "b", "a"))
@@ -236,8 +236,8 @@ def test_groups_in_any_order_wait_for_each_other_without_a_deadlock(db: RecordsD
 
 def test_an_answer_that_is_committed_while_the_statement_runs_is_not_asked_for_again(db: RecordsDb) -> None:
     here, there = a_task(db, 0), a_task(db, 1)
-    db.gate("asks", "insert", "new.image_sha256 = 'a'")
-    with db.shut():
+    gate = db.gate("asks", "insert", "new.image_sha256 = 'a'")
+    with gate.shut():
         late = db.meanwhile(lambda: there.looks("a", "i"))
         db.await_blocked()
         assert here.look() is OWNED
@@ -250,8 +250,8 @@ def test_an_ask_that_someone_took_over_while_the_statement_runs_is_left_to_them(
     dead, here, there = (a_task(db, number) for number in range(3))
     dead.look()
     dead.defer()
-    db.gate("asks", "insert", "new.image_sha256 = 'a'")
-    with db.shut():
+    gate = db.gate("asks", "insert", "new.image_sha256 = 'a'")
+    with gate.shut():
         late = db.meanwhile(lambda: there.looks("a", "i"))
         db.await_blocked()
         assert here.look() is TAKEN_OVER
@@ -261,8 +261,8 @@ def test_an_ask_that_someone_took_over_while_the_statement_runs_is_left_to_them(
 def test_an_ask_that_is_being_dropped_is_theirs_until_it_is(db: RecordsDb) -> None:
     here, there = a_task(db, 0), a_task(db, 1)
     here.look()
-    trigger(db, "held", "delete", f"perform pg_advisory_xact_lock_shared({GATE})")
-    with db.shut():
+    gate = db.gate("asks", "delete")
+    with gate.shut():
         drop = db.meanwhile(here.drop)
         db.await_blocked()
         assert there.look() is ELSEWHERE
@@ -309,8 +309,8 @@ def test_a_drop_that_fails_leaves_the_ask(db: RecordsDb) -> None:
 
 def test_a_look_up_whose_connection_died_is_repeated_and_the_turn_is_still_ours(db: RecordsDb) -> None:
     here = a_task(db, 0)
-    db.gate("asks", "insert")
-    with db.shut():
+    gate = db.gate("asks", "insert")
+    with gate.shut():
         cut = db.meanwhile(here.look)
         db.await_blocked()
         db.now_s += db.settings.db_call_deadline_s + 1

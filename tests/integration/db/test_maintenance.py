@@ -166,8 +166,8 @@ def test_a_run_that_begins_its_batch_anew_meanwhile_keeps_it(db: RecordsDb, stor
     age(db, "old")
     only(db, "delete_batches", "batches")
     run = db.run("old")
-    db.gate("batches", "update")
-    with db.shut():
+    gate = db.gate("batches", "update")
+    with gate.shut():
         begins = db.meanwhile(lambda: db.store.begin_batch(run))
         db.await_blocked()
         assert store.delete_batches(days=DAYS, dry_run=False) == SweepResult(found=1)
@@ -231,8 +231,8 @@ def test_a_key_is_named_by_results_of_these_days_alone(db: RecordsDb, store: Mai
 def test_an_answer_that_is_being_committed_is_named_as_soon_as_it_is_committed(db: RecordsDb, store: MaintenanceStore) -> None:
     [claim] = db.claims()
     key = StoredObject(key=f"images/sha256/ab/{'ab' * 32}.png", written_at=datetime.now(UTC), size_bytes=1)
-    db.gate("ai_flags", "insert")
-    with db.shut():
+    gate = db.gate("ai_flags", "insert")
+    with gate.shut():
         commit = db.meanwhile(lambda: db.commit(claim))
         db.await_blocked()
         assert store.unreferenced([key], days=None) == [key]

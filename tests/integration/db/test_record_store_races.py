@@ -28,8 +28,8 @@ COMMITTING = "new.status = 'done'"
 def test_a_second_claimer_takes_the_next_records_and_waits_for_nobody(db: RecordsDb, origin: Origin) -> None:
     added = db.add(4, status=origin)
     other = db.run("other")
-    db.gate("records", "update", f"{CLAIMING} and new.id = {added[0]}")
-    with db.shut():
+    gate = db.gate("records", "update", f"{CLAIMING} and new.id = {added[0]}")
+    with gate.shut():
         first = db.meanwhile(lambda: db.claim(size=2, origin=origin))
         db.await_blocked()
         second = db.open(db.claim(other, size=3, origin=origin), run=other)
@@ -70,8 +70,8 @@ def test_two_drains_of_one_batch_number_their_chunks_apart_and_keep_its_limit(db
 
 def test_a_chunk_opened_while_a_record_of_it_is_being_committed_comes_without_that_record(db: RecordsDb) -> None:
     first, second = db.claims(2)
-    db.gate("ai_flags", "insert")
-    with db.shut():
+    gate = db.gate("ai_flags", "insert")
+    with gate.shut():
         commit = db.meanwhile(lambda: db.commit(first))
         db.await_blocked()
         opening = db.meanwhile(lambda: db.open(holder=SECOND_TRY))
@@ -82,8 +82,8 @@ def test_a_chunk_opened_while_a_record_of_it_is_being_committed_comes_without_th
 
 def test_a_commit_while_the_chunk_is_being_opened_by_the_next_try_is_refused(db: RecordsDb) -> None:
     [claim] = db.claims()
-    db.gate("records", "update", OPENING)
-    with db.shut():
+    gate = db.gate("records", "update", OPENING)
+    with gate.shut():
         opening = db.meanwhile(lambda: db.open(holder=SECOND_TRY))
         db.await_blocked()
         commit = db.meanwhile(lambda: db.commit(claim))
@@ -107,8 +107,8 @@ def test_a_reap_and_whoever_comes_meanwhile_end_with_one_winner(db: RecordsDb, r
     }
     [claim] = db.claims()
     db.expire()
-    db.gate("records", "update", "new.status = 'pending'")
-    with db.shut():
+    gate = db.gate("records", "update", "new.status = 'pending'")
+    with gate.shut():
         reap = db.meanwhile(db.store.reap_expired_chunks)
         db.await_blocked()
         other = db.meanwhile(rivals[rival])
@@ -132,8 +132,8 @@ def test_two_reaps_at_once_free_each_record_once(db: RecordsDb) -> None:
     db.open(db.claim(size=1))
     db.open(db.claim(size=1))
     db.expire()
-    db.gate("records", "update", "new.status = 'pending' and new.id = 1")
-    with db.shut():
+    gate = db.gate("records", "update", "new.status = 'pending' and new.id = 1")
+    with gate.shut():
         reaps = [db.meanwhile(db.store.reap_expired_chunks)]
         db.await_blocked()
         assert db.store.reap_expired_chunks() == 0
@@ -144,8 +144,8 @@ def test_two_reaps_at_once_free_each_record_once(db: RecordsDb) -> None:
 def test_a_claim_while_its_batch_ends_finds_nothing(db: RecordsDb) -> None:
     db.add(1)
     run, began_at = db.began()
-    db.gate("batches", "update", "new.began_at is null")
-    with db.shut():
+    gate = db.gate("batches", "update", "new.began_at is null")
+    with gate.shut():
         end = db.meanwhile(lambda: db.store.end_batch(run.batch_id))
         db.await_blocked()
         claim = db.meanwhile(lambda: db.store.claim_chunk(run, began_at=began_at, origin="pending", map_index=0, try_number=1, lease_s=60))
@@ -158,8 +158,8 @@ def test_a_claim_while_its_batch_ends_finds_nothing(db: RecordsDb) -> None:
 def test_the_end_of_a_batch_waits_for_a_claim_and_then_frees_it(db: RecordsDb) -> None:
     db.add(1)
     run, began_at = db.began()
-    db.gate("records", "update", CLAIMING)
-    with db.shut():
+    gate = db.gate("records", "update", CLAIMING)
+    with gate.shut():
         claim = db.meanwhile(lambda: db.store.claim_chunk(run, began_at=began_at, origin="pending", map_index=0, try_number=1, lease_s=60))
         db.await_blocked()
         end = db.meanwhile(lambda: db.store.end_batch(run.batch_id))
@@ -177,8 +177,8 @@ def test_a_commit_and_whoever_comes_meanwhile_end_with_one_winner(db: RecordsDb,
         "release": lambda: db.store.release_chunks(db.run(), HOLDER),
     }
     [claim] = db.claims()
-    db.gate("records", "update", COMMITTING)
-    with db.shut():
+    gate = db.gate("records", "update", COMMITTING)
+    with gate.shut():
         commit = db.meanwhile(lambda: db.commit(claim))
         db.await_blocked()
         other = db.meanwhile(rivals[rival])
@@ -195,8 +195,8 @@ def test_a_requeue_and_another_one_at_once_requeue_each_record_once(db: RecordsD
     db.add(2, status="quarantined")
     run, began_at = db.began()
     other, also_began_at = db.began(db.run("other"))
-    db.gate("records", "update", "new.status = 'pending' and new.id = 1")
-    with db.shut():
+    gate = db.gate("records", "update", "new.status = 'pending' and new.id = 1")
+    with gate.shut():
         first = db.meanwhile(lambda: db.store.requeue(run, began_at=began_at, actor="ann"))
         db.await_blocked()
         assert db.store.requeue(other, began_at=also_began_at, actor="bob") == 0
@@ -231,8 +231,8 @@ def test_a_commit_that_lost_a_deadlock_is_made_again(db: RecordsDb) -> None:
 def test_a_claim_whose_connection_died_is_not_repeated_and_can_be_found(db: RecordsDb) -> None:
     db.add(4)
     db.began()
-    db.gate("records", "update", CLAIMING)
-    with db.shut():
+    gate = db.gate("records", "update", CLAIMING)
+    with gate.shut():
         claim = db.meanwhile(lambda: db.claim(size=2, holder=HOLDER))
         db.await_blocked()
         db.now_s += db.settings.db_call_deadline_s + 1

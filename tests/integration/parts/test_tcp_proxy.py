@@ -135,7 +135,7 @@ def test_who_is_refused_can_connect_again_at_the_same_port_once_it_passes(proxy:
         client.recv(10)
     with pytest.raises(ConnectionRefusedError):
         connect(proxy)
-    proxy.pass_on()
+    proxy.forward()
     with connect(proxy) as other:
         assert says(other, b"two") == b"two"
 
@@ -149,7 +149,7 @@ def test_a_black_hole_swallows_old_and_new_connections_for_ever_and_later_ones_p
             new.sendall(b"three")
             assert silent(old)
             assert silent(new)
-            proxy.pass_on()
+            proxy.forward()
             other_old.sendall(b"four")
             assert silent(other_old)
         with connect(proxy) as later:

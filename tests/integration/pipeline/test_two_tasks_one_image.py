@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.chaos.workers import Workers, until
-from tests.chaos.world import HELD_MAX, LEASE_S, SLOTS, WITHIN_S, Hold, World
+from tests.chaos.world import HELD_MAX, LEASE_S, SLOTS, WITHIN_S, World
+from tests.parts.gates import CallGate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from tests.chaos.runs import DagRun
 
 IMAGES = HELD_MAX - SLOTS
-"""As many as a task holds at once, and a few less: both tasks hold all of them."""
+"""As many as a task holds at once, and a few less: both tasks gate all of them."""
 START, DAY = datetime(2026, 1, 1, tzinfo=UTC), timedelta(days=1)
 
 
@@ -39,18 +40,18 @@ def world(database: str, postgres: Postgres, s3: S3, workers: Workers, tmp_path:
         world.do(
             "insert into anomaly.records (image_url, captured_at) select image_url, captured_at + interval '1 day' from anomaly.records"
         )
-        world.detecting = Hold(0)
+        world.detecting = CallGate(0)
         yield world
 
 
 def started(world: World) -> list[DagRun]:
-    """A run for each day; both tasks hold all images, and one of them asks about each."""
+    """A run for each day; both tasks gate all images, and one of them asks about each."""
     runs = [a_run(world, day) for day in range(2)]
     for run in runs:
         run.start()
     until(lambda: fetched(world) == 2 * IMAGES, within_s=WITHIN_S, what="both tasks have all images")
     until(lambda: world.count("asks") == IMAGES, within_s=WITHIN_S, what="one of them asks about each")
-    until(lambda: world.detecting.caught, within_s=WITHIN_S, what="a request is under way")
+    until(lambda: world.detecting.blocked, within_s=WITHIN_S, what="a request is under way")
     return runs
 
 
