@@ -1,16 +1,19 @@
-"""Detectors: one module a dialect, one protocol, one error map."""
+"""Detectors behind HTTP.
+
+All dialects implement the protocol `Detector` and translate errors by `detectors.errors`. The package may import `transport`, `models` and
+what is below them.
+"""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING
 
-from anomaly.detectors.anthropic_messages import anthropic_messages
 from anomaly.detectors.base import Detector, DetectorConnection
+from anomaly.detectors.chat import ANTHROPIC_MESSAGES, OPENAI_CHAT, ChatModel
 from anomaly.detectors.endpoint import session
-from anomaly.detectors.generic import Generic
-from anomaly.detectors.openai_chat import openai_chat
-from anomaly.detectors.options import wrong
+from anomaly.detectors.generic import GenericDetector
+from anomaly.detectors.options import misconfigured
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,20 +24,20 @@ if TYPE_CHECKING:
 __all__ = ["DIALECTS", "Detector", "DetectorConnection", "from_connection", "session"]
 
 DIALECTS: dict[str, Callable[[DetectorConnection, PooledSession, Settings], Detector]] = {
-    "reference": partial(Generic, dialect="reference"),
-    "generic": partial(Generic, dialect="generic"),
-    "openai_chat": openai_chat,
-    "anthropic_messages": anthropic_messages,
+    "reference": partial(GenericDetector, dialect="reference"),
+    "generic": partial(GenericDetector, dialect="generic"),
+    "openai_chat": partial(ChatModel, dialect=OPENAI_CHAT),
+    "anthropic_messages": partial(ChatModel, dialect=ANTHROPIC_MESSAGES),
 }
 
 
 def from_connection(connection: DetectorConnection, session: PooledSession, settings: Settings) -> Detector:
-    """Make the detector that the connection's extra `dialect` names; without one, it speaks the reference detector's.
+    """Return a detector of the dialect that the connection's extra `dialect` names, or else of the dialect `reference`.
 
     Raises:
-        Misconfigured: something of the connection is missing, unknown or wrong; the sentence names it.
+        Misconfigured: an extra is missing, unknown or invalid; the sentence names it.
     """
     dialect = connection.extra.get("dialect", "reference")
     if dialect not in DIALECTS:
-        raise wrong(f"the extra 'dialect' must be one of {', '.join(DIALECTS)}, not {dialect!r}")
+        raise misconfigured(f"the extra 'dialect' must be one of {', '.join(DIALECTS)}, not {dialect!r}")
     return DIALECTS[dialect](connection, session, settings)

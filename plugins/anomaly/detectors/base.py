@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class Detector(Protocol):
-    """Gives verdicts on images; for many threads."""
+    """Gives verdicts on images. For any thread."""
 
     @property
     def config(self) -> str:
-        """Digest of all that shapes an answer (dialect, address, model, prompt or mapping, scaling); of no credential."""
+        """Digest of what shapes an answer: dialect, address, model, prompt or mapping, scaling. Credentials are no part of it."""
         ...
 
     @property
@@ -34,18 +34,22 @@ class Detector(Protocol):
         ...
 
     def ask(self, image: Image, *, idempotency_key: str) -> Answer:
-        """Send exactly one request. Who calls retries.
+        """Send exactly one request. Retries are up to the caller.
 
         Raises:
-            Throttled: it asks to hold back.
+            Throttled: it asks for a pause.
             DetectorFailed, DetectorOverloaded, DetectorAnswerInvalid: the same request may succeed later.
-            DetectorRefused: it will not look at this image.
-            DetectorDenied, OutOfCredit, Misconfigured: no request will succeed until a person has changed something.
+            DetectorRefused: it refuses to judge this image.
+            DetectorDenied, OutOfCredit, Misconfigured: no request will succeed until a person changes something.
         """
         ...
 
     def read(self, raw: bytes) -> Verdict:
-        """Read an answer, of now or from the archive; raises as `ask` does over an answer."""
+        """Return the verdict in an answer, which may be an archived one.
+
+        Raises:
+            DetectorAnswerInvalid, DetectorRefused: as in `ask`.
+        """
         ...
 
 
@@ -59,6 +63,6 @@ class DetectorConnection:
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
-def digest(**shaping: Any) -> str:
-    """Hex SHA-256 over *shaping*, whatever its order."""
-    return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
+def digest(**config: Any) -> str:
+    """Return the hex SHA-256 of a configuration, regardless of the order of its names."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""One request to a detector: bounded in bytes and time, never retried here."""
+"""Sends one request to a detector, bounded in bytes and time, without retries."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import requests
 from urllib3 import Timeout
 
 from anomaly.backoff import exhausted_for_s
-from anomaly.detectors import errors as error_map
-from anomaly.detectors.options import wrong
+from anomaly.detectors.errors import from_exception, from_response
+from anomaly.detectors.options import misconfigured
 from anomaly.errors import DetectorAnswerInvalid
 from anomaly.transport.session import REQUEST_ERRORS, PooledSession, hide_query_strings, read_body
 
@@ -28,10 +28,10 @@ ERROR_BODY_BYTES = 64 * 1024
 
 
 def session(settings: Settings, base_url: str) -> PooledSession:
-    """Return a session for one detector, its pool as large as the detector's slots.
+    """Return a session for one detector, with a connection for each of its slots.
 
-    It does not retry: that would go past the throttle, and sleep through whatever Retry-After says. Proxies of the
-    environment are read once, here, instead of at every request; ~/.netrc is not read.
+    It does not retry, because a retry must wait for the throttle and for Retry-After. The environment's proxies are read
+    once, here, and not at each request. ~/.netrc is not read.
     """
     hide_query_strings()
     return PooledSession(
@@ -43,12 +43,12 @@ def session(settings: Settings, base_url: str) -> PooledSession:
 
 
 class Reply(NamedTuple):
-    """An answer as it came."""
+    """An answer, not parsed yet."""
 
     raw: bytes
     latency_ms: float
     pause_s: float
-    """Until a rate limit that is used up is reset."""
+    """Seconds until an exhausted rate limit is reset; 0 without one."""
 
 
 class Endpoint:
@@ -56,7 +56,7 @@ class Endpoint:
 
     def __init__(self, session: PooledSession, settings: Settings, *, url: str, headers: Mapping[str, str]) -> None:
         parts = urlsplit(url)
-        self.where = f"{parts.hostname}{parts.path}"
+        self._origin = f"{parts.hostname}{parts.path}"
         self._session = session
         self._timeout = Timeout(connect=settings.detector_connect_timeout_s, read=settings.detector_read_timeout_s)
         self._answer_max_bytes = settings.detector_answer_max_bytes
@@ -64,49 +64,56 @@ class Endpoint:
         try:
             request.prepare(method="POST", url=url, headers={"User-Agent": "anomaly", **headers}, hooks={})
         except (requests.RequestException, UnicodeError) as exc:
-            raise wrong(f"its address or one of its headers is not valid ({type(exc).__name__})") from None
+            raise misconfigured(f"its address or one of its headers is not valid ({type(exc).__name__})") from None
         self._url = request.url or ""
         self._headers = {name: value for name, value in request.headers.items() if name != "Content-Length"}
 
     def post(self, body: bytes, content_type: str, *, idempotency_key: str) -> Reply:
-        """Send one request; return what a 2xx has brought."""
+        """Send one request and return the answer.
+
+        Raises:
+            AnomalyError: there is no answer, or none with a status of 2xx; see `detectors.errors`.
+        """
         headers = {**self._headers, "Content-Type": content_type, "Idempotency-Key": idempotency_key}
         began = time.monotonic()
         try:
             with self._session.open_response(
-                "POST", self._url, origin=self.where, headers=headers, timeout=self._timeout, body=body
+                "POST", self._url, origin=self._origin, headers=headers, timeout=self._timeout, body=body
             ) as response:
                 raw = self._raw(response)
         except REQUEST_ERRORS as exc:
-            raise error_map.from_exception(exc, where=self.where) from exc
+            raise from_exception(exc, origin=self._origin) from exc
         return Reply(raw, latency_ms=(time.monotonic() - began) * 1000, pause_s=exhausted_for_s(response.headers))
 
     def _raw(self, response: BaseHTTPResponse) -> bytes:
         if response.status // 100 == 2:  # noqa: PLR2004  # a success
             raw = read_body(response, max_bytes=self._answer_max_bytes)
             if len(raw) > self._answer_max_bytes:
-                raise DetectorAnswerInvalid(f"{self.where}: an answer of more than {self._answer_max_bytes} bytes")
+                raise DetectorAnswerInvalid(f"{self._origin}: an answer of more than {self._answer_max_bytes} bytes")
             return raw
-        said = read_body(response, max_bytes=ERROR_BODY_BYTES)
-        raise error_map.from_response(response.status, response.headers, said, where=self.where)
+        body = read_body(response, max_bytes=ERROR_BODY_BYTES)
+        raise from_response(response.status, response.headers, body, origin=self._origin)
 
 
-def url_of(connection: DetectorConnection, path: str) -> str:
-    """Return the address of *path* at the connection's host.
+def request_url(connection: DetectorConnection, path: str) -> str:
+    """Return the connection's address followed by *path*.
 
     Raises:
-        Misconfigured: the address is none of http or https.
+        Misconfigured: the address is no HTTP URL, or holds credentials.
     """
     parts = urlsplit(connection.base_url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise wrong("its address must begin with http:// or https:// and name a host")
+        raise misconfigured("its address must begin with http:// or https:// and name a host")
     if parts.username or parts.password:
-        raise wrong("user and password belong into its login and password, not into its address")
+        raise misconfigured("user and password belong in its login and password, not in its address")
     return connection.base_url.rstrip("/") + (f"/{path.lstrip('/')}" if path else "")
 
 
 def authorization(connection: DetectorConnection, key_header: str) -> dict[str, str]:
-    """Login and password as Basic, a password alone in *key_header*, as Bearer where that is Authorization."""
+    """Return the header with the connection's credentials, if it has any.
+
+    Login and password are sent as Basic; a password alone is sent in *key_header*, which has the prefix Bearer if it is Authorization.
+    """
     if not connection.password:
         return {}
     if connection.login:

@@ -1,6 +1,6 @@
-"""The one map from what a detector's HTTP says to our errors, for all dialects.
+"""Translates a detector's HTTP errors into the project's errors, for all dialects.
 
-A code in the body counts before the status: "your credit is used up" often arrives as 429, which would be waited for.
+A code in the body takes precedence over the status: an exhausted credit often arrives as 429, for which the pipeline would wait.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from anomaly.errors import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-UNTOLD_WAIT_S = 1.0
-"""Asked of the caller where a detector throttles but does not say for how long."""
+DEFAULT_WAIT_S = 1.0
+"""The pause if a detector throttles without a duration."""
 
-# The first line that matches counts.
+# The first match counts.
 _BY_CODE: tuple[tuple[type[AnomalyError], set[str]], ...] = (
     (OutOfCredit, {"insufficient_quota", "credit_balance_exhausted", "insufficient_credits", "billing_error", "billing_not_active"}),
     (OutOfCredit, {"billing_hard_limit_reached", "spend_limit_reached", "spend_limit_exceeded", "enforced_spend_limit_reached"}),
@@ -46,7 +46,7 @@ _BY_STATUS: dict[int, type[AnomalyError]] = {
     401: DetectorDenied,
     402: OutOfCredit,
     403: DetectorDenied,
-    404: Misconfigured,  # the detector has no such path or model: quarantining every record over it would be worse
+    404: Misconfigured,  # no such path or model, which concerns every record
     405: Misconfigured,
     407: DetectorDenied,
     408: DetectorFailed,
@@ -59,10 +59,10 @@ _BY_STATUS: dict[int, type[AnomalyError]] = {
     503: DetectorOverloaded,
     529: Throttled,
 }
-_BY_HUNDRED: dict[int, type[AnomalyError]] = {
+_BY_STATUS_CLASS: dict[int, type[AnomalyError]] = {
     1: DetectorAnswerInvalid,
     2: DetectorAnswerInvalid,
-    3: Misconfigured,  # a POST is not sent on to where someone else points
+    3: Misconfigured,  # a POST does not follow redirects
     4: DetectorRefused,
 }
 _WRONG_ADDRESS = (
@@ -77,43 +77,43 @@ _SECRET_OR_DATA = re.compile(r"\S{33,}")
 _MESSAGE_CHARS = 200
 
 
-def from_response(status: int, headers: Mapping[str, str], body: bytes, *, where: str) -> AnomalyError:
-    """Return the error for a response without a verdict. *headers* compares names without regard to case."""
+def from_response(status: int, headers: Mapping[str, str], body: bytes, *, origin: str) -> AnomalyError:
+    """Return the error for a response without a verdict. *headers* must ignore the case of names."""
     document = _document(body)
-    kind = _kind_by_body(document) or _kind_by_status(status, headers)
-    said = f"{where} answered {status}{_details(document)}"
+    kind = _class_by_body(document) or _class_by_status(status, headers)
+    message = f"{origin} answered {status}{_details(document)}"
     if issubclass(kind, Throttled):
-        return kind(said, retry_after_s=wait_hint_s(headers) or UNTOLD_WAIT_S)
-    return kind(said)
+        return kind(message, retry_after_s=wait_hint_s(headers) or DEFAULT_WAIT_S)
+    return kind(message)
 
 
-def from_exception(exc: Exception, *, where: str) -> AnomalyError:
+def from_exception(exc: Exception, *, origin: str) -> AnomalyError:
     """Return the error for an exception of requests or urllib3, without its text, which may quote an address."""
     if isinstance(exc, _WRONG_ADDRESS):
-        return Misconfigured(f"{where}: {type(exc).__name__}; check the address in the detector's connection")
+        return Misconfigured(f"{origin}: {type(exc).__name__}; check the address in the detector's connection")
     reason = getattr(exc, "reason", None) or exc
-    return DetectorFailed(f"{where}: no answer ({type(reason).__name__})")
+    return DetectorFailed(f"{origin}: no answer ({type(reason).__name__})")
 
 
-def _kind_by_status(status: int, headers: Mapping[str, str]) -> type[AnomalyError]:
+def _class_by_status(status: int, headers: Mapping[str, str]) -> type[AnomalyError]:
     if status == requests.codes.unavailable and _asks_to_wait(headers):
         return Throttled
-    return _BY_STATUS.get(status) or _BY_HUNDRED.get(status // 100, DetectorFailed)
+    return _BY_STATUS.get(status) or _BY_STATUS_CLASS.get(status // 100, DetectorFailed)
 
 
 def _asks_to_wait(headers: Mapping[str, str]) -> bool:
     return "retry-after-ms" in headers or retry_after_s(headers) is not None
 
 
-def _kind_by_body(document: dict[str, Any]) -> type[AnomalyError] | None:
-    codes = {text.lower() for text in _texts(document, ("code", "type", "status", "__type", "error"))}
-    if any(_NO_CREDIT_LEFT in message.lower() for message in _texts(document, ("message",))):
+def _class_by_body(document: dict[str, Any]) -> type[AnomalyError] | None:
+    codes = {code.lower() for code in _strings(document, ("code", "type", "status", "__type", "error"))}
+    if any(_NO_CREDIT_LEFT in message.lower() for message in _strings(document, ("message",))):
         return OutOfCredit
     return next((kind for kind, known in _BY_CODE if codes & known), None)
 
 
-def _texts(document: dict[str, Any], names: tuple[str, ...]) -> list[str]:
-    """Return the texts under *names*, in the document and in its `error`."""
+def _strings(document: dict[str, Any], names: tuple[str, ...]) -> list[str]:
+    """Return the strings under *names*, in the document and in its `error`."""
     inner = document.get("error")
     places = (document, inner) if isinstance(inner, dict) else (document,)
     return [place[name] for place in places for name in names if isinstance(place.get(name), str)]
@@ -128,7 +128,6 @@ def _document(body: bytes) -> dict[str, Any]:
 
 
 def _details(document: dict[str, Any]) -> str:
-    """Codes and message, without what is long enough to be a key or a piece of an image."""
-    said = " ".join(_texts(document, ("code", "type", "message", "detail")))
-    said = _SECRET_OR_DATA.sub("…", said)
-    return f": {said[:_MESSAGE_CHARS]!r}" if said else ""
+    """Return codes and message. Long words are left out: they may be a key or part of an image."""
+    text = _SECRET_OR_DATA.sub("…", " ".join(_strings(document, ("code", "type", "message", "detail"))))
+    return f": {text[:_MESSAGE_CHARS]!r}" if text else ""

@@ -1,14 +1,15 @@
-"""A detector of one's own: bytes, a form or JSON out; JSON in, mapped by JMESPath. `reference` is a preset of it."""
+"""Any HTTP detector: the request is bytes, a form or JSON; the answer is JSON, mapped by JMESPath. `reference` is a preset of it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from anomaly.detectors import endpoint, request_body
+from anomaly.detectors import request_body
 from anomaly.detectors.base import digest
-from anomaly.detectors.options import Extras, wrong
-from anomaly.detectors.response import FIELDS, Reading, parsed
+from anomaly.detectors.endpoint import Endpoint, authorization, request_url
+from anomaly.detectors.options import Options, misconfigured
+from anomaly.detectors.response import FIELDS, AnswerMapping, parse_json
 from anomaly.models.answers import Answer
 
 if TYPE_CHECKING:
@@ -25,51 +26,51 @@ REFERENCE_ANSWER = {name: name for name in FIELDS if name not in {"model", "vers
 FORMATS = ("bytes", "multipart", "json")
 
 
-class Generic:
-    """Any detector that answers one POST with one JSON document."""
+class GenericDetector:
+    """A detector that answers one POST with one JSON document."""
 
     def __init__(self, connection: DetectorConnection, session: PooledSession, settings: Settings, *, dialect: str) -> None:
-        extras = Extras(connection.extra)
+        options = Options(connection.extra)
         reference = dialect == "reference"
-        extras.choice("dialect", (dialect,), dialect)
-        path = extras.text("path", "/v1/detect" if reference else "")
-        shape, self._body = _body(extras)
-        headers = {**endpoint.authorization(connection, extras.text("key_header", "Authorization")), **extras.texts("headers")}
-        self._reading = _reading(extras, REFERENCE_ANSWER if reference else {"score": "score", "is_anomaly": "is_anomaly"}, connection)
-        self.price = extras.price()
-        self.quota = extras.quota()
-        extras.finish()
-        url = endpoint.url_of(connection, path)
-        self._endpoint = endpoint.Endpoint(session, settings, url=url, headers=headers)
-        self.config = digest(dialect=dialect, url=url, shape=shape, **self._reading.shaping)
+        options.choice("dialect", (dialect,), dialect)
+        path = options.string("path", "/v1/detect" if reference else "")
+        shape, self._body = _body(options)
+        headers = {**authorization(connection, options.string("key_header", "Authorization")), **options.strings("headers")}
+        self._mapping = _mapping(options, REFERENCE_ANSWER if reference else {"score": "score", "is_anomaly": "is_anomaly"}, connection)
+        self.price = options.price()
+        self.quota = options.quota()
+        options.finish()
+        url = request_url(connection, path)
+        self._endpoint = Endpoint(session, settings, url=url, headers=headers)
+        self.config = digest(dialect=dialect, url=url, shape=shape, **self._mapping.config)
 
     def ask(self, image: Image, *, idempotency_key: str) -> Answer:
         reply = self._endpoint.post(*self._body(image), idempotency_key=idempotency_key)
         return Answer(raw=reply.raw, verdict=self.read(reply.raw), latency_ms=reply.latency_ms, pause_s=reply.pause_s)
 
     def read(self, raw: bytes) -> Verdict:
-        return self._reading.verdict(parsed(raw))
+        return self._mapping.verdict(parse_json(raw))
 
 
-def _body(extras: Extras) -> tuple[dict[str, object], request_body.Body]:
+def _body(options: Options) -> tuple[dict[str, object], request_body.Body]:
     """Return the format of the request's body for the digest of the configuration, and the function that builds the body."""
-    kind = extras.choice("format", FORMATS, "bytes")
+    kind = options.choice("format", FORMATS, "bytes")
     if kind == "bytes":
         return {"format": kind}, request_body.raw_bytes
     if kind == "multipart":
-        field = extras.text("field", "file")
+        field = options.string("field", "file")
         return {"format": kind, "field": field}, request_body.Multipart(field)
-    document = extras.object("body", {"image": "{image_base64}"})
+    document = options.object("body", {"image": "{image_base64}"})
     if "{image_base64}" not in str(document):
-        raise wrong("the extra 'body' must hold {image_base64} in one of its texts")
+        raise misconfigured("the extra 'body' must hold {image_base64} in one of its strings")
     return {"format": kind, "body": document}, request_body.Template(document)
 
 
-def _reading(extras: Extras, answer: dict[str, str], connection: DetectorConnection) -> Reading:
-    return Reading(
-        extras.texts("answer") or answer,
-        model=extras.text("model", urlsplit(connection.base_url).hostname or "detector"),
-        scale=extras.number("scale", 1.0) or 0.0,
-        offset=extras.number("offset", 0.0) or 0.0,
-        threshold=extras.number("threshold"),
+def _mapping(options: Options, answer: dict[str, str], connection: DetectorConnection) -> AnswerMapping:
+    return AnswerMapping(
+        options.strings("answer") or answer,
+        model=options.string("model", urlsplit(connection.base_url).hostname or "detector"),
+        scale=options.number("scale", 1.0) or 0.0,
+        offset=options.number("offset", 0.0) or 0.0,
+        threshold=options.number("threshold"),
     )

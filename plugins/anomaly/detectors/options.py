@@ -1,4 +1,4 @@
-"""Reads a connection's extra so that each mistake is named."""
+"""Reads the extra of a detector's connection, and names each mistake in it."""
 
 from __future__ import annotations
 
@@ -12,44 +12,45 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
-def wrong(sentence: str) -> Misconfigured:
+def misconfigured(sentence: str) -> Misconfigured:
+    """Return the error for a mistake in the connection."""
     return Misconfigured(f"the detector's connection: {sentence}")
 
 
-class Extras:
-    """Takes values out by name; what is left at the end is a mistake.
+class Options:
+    """Returns and removes values by name. At the end, `finish` rejects what is left.
 
-    Every method raises Misconfigured with a sentence that names the extra.
+    Each method raises Misconfigured with a sentence that names the extra.
     """
 
     def __init__(self, extra: Mapping[str, Any]) -> None:
         self._left = dict(extra)
         self._known: list[str] = []
 
-    def text(self, name: str, default: str | None = None) -> str:
+    def string(self, name: str, default: str | None = None) -> str:
         value = self._take(name, default)
         if value is None:
-            raise wrong(f"the extra {name!r} is missing")
+            raise misconfigured(f"the extra {name!r} is missing")
         if not isinstance(value, str):
-            raise wrong(f"the extra {name!r} must be a text")
+            raise misconfigured(f"the extra {name!r} must be a string")
         return value
 
     def choice(self, name: str, choices: Iterable[str], default: str) -> str:
         value, choices = self._take(name, default), list(choices)
         if value not in choices:
-            raise wrong(f"the extra {name!r} must be one of {', '.join(choices)}, not {value!r}")
+            raise misconfigured(f"the extra {name!r} must be one of {', '.join(choices)}, not {value!r}")
         return str(value)
 
     def number(self, name: str, default: float | None = None) -> float | None:
         value = self._take(name, default)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)):
-            raise wrong(f"the extra {name!r} must be a number")
+            raise misconfigured(f"the extra {name!r} must be a number")
         return value
 
     def price(self) -> float | None:
         value = self.number("price")
         if value is not None and value < 0:
-            raise wrong("the extra 'price' must not be negative")
+            raise misconfigured("the extra 'price' must not be negative")
         return value
 
     def quota(self) -> Quota:
@@ -62,31 +63,31 @@ class Extras:
     def _above_zero(self, name: str) -> float | None:
         value = self.number(name)
         if value is not None and value <= 0:
-            raise wrong(f"the extra {name!r} must be above 0")
+            raise misconfigured(f"the extra {name!r} must be above 0")
         return value
 
     def _count(self, name: str) -> int | None:
         value = self._above_zero(name)
         if value is not None and value != int(value):
-            raise wrong(f"the extra {name!r} must be a whole number")
+            raise misconfigured(f"the extra {name!r} must be a whole number")
         return None if value is None else int(value)
 
     def object(self, name: str, default: Mapping[str, Any] | None = None) -> dict[str, Any]:
         value = self._take(name, dict(default or {}))
         if not isinstance(value, dict):
-            raise wrong(f"the extra {name!r} must be an object")
+            raise misconfigured(f"the extra {name!r} must be an object")
         return value
 
-    def texts(self, name: str) -> dict[str, str]:
+    def strings(self, name: str) -> dict[str, str]:
         value = self.object(name)
         if not all(isinstance(item, str) for item in value.values()):
-            raise wrong(f"the extra {name!r} must be an object of texts")
+            raise misconfigured(f"the extra {name!r} must be an object of strings")
         return value
 
     def finish(self) -> None:
         if self._left:
             unknown = ", ".join(repr(name) for name in sorted(self._left))
-            raise wrong(f"there is no extra {unknown} in this dialect; there are {', '.join(sorted(self._known))}")
+            raise misconfigured(f"there is no extra {unknown} in this dialect; there are {', '.join(sorted(self._known))}")
 
     def _take(self, name: str, default: Any) -> Any:
         self._known.append(name)

@@ -1,4 +1,4 @@
-"""Request bodies that carry an image, built with one copy of its bytes and none of their base64."""
+"""Builds request bodies that carry an image. Its bytes are copied once, their base64 is not."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def raw_bytes(image: Image) -> tuple[bytes, str]:
 
 
 class Multipart:
-    """One file in a form."""
+    """A form with the image as its only file."""
 
     def __init__(self, name: str) -> None:
         self._name = json.dumps(name)
 
     def __call__(self, image: Image) -> tuple[bytes, str]:
-        boundary = image.sha256  # no content holds its own hash
+        boundary = image.sha256  # it cannot occur in the content
         extension = image.media_type.rpartition("/")[2]
         disposition = f'Content-Disposition: form-data; name={self._name}; filename="image.{extension}"'
         head = f"--{boundary}\r\n{disposition}\r\nContent-Type: {image.media_type}\r\n\r\n"
@@ -39,7 +39,7 @@ class Multipart:
 
 
 class Template:
-    """JSON in whose texts {image_base64}, {media_type} and {sha256} stand for the image's."""
+    """A JSON document whose strings may hold the placeholders {image_base64}, {media_type} and {sha256}."""
 
     def __init__(self, document: Any) -> None:
         pieces = _PLACEHOLDER.split(json.dumps(document))

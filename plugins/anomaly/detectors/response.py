@@ -1,4 +1,4 @@
-"""Reads verdicts out of JSON answers, and lets nothing through that the database could not keep."""
+"""Reads verdicts from JSON answers, in a form that the database can store."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import jmespath
 from jmespath.exceptions import JMESPathError
 
-from anomaly.detectors.options import wrong
+from anomaly.detectors.options import misconfigured
 from anomaly.errors import DetectorAnswerInvalid
 from anomaly.models.answers import Verdict
 
@@ -25,19 +25,19 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _TEXT_CHARS = 4000
 
 
-def parsed(raw: bytes) -> Any:
+def parse_json(raw: bytes) -> Any:
     """Parse JSON.
 
     Raises:
-        DetectorAnswerInvalid: it is none.
+        DetectorAnswerInvalid: *raw* is not JSON.
     """
     try:
         return json.loads(raw)
     except (ValueError, RecursionError) as exc:
-        raise DetectorAnswerInvalid(f"the detector's answer of {len(raw)} bytes is no JSON ({type(exc).__name__})") from exc
+        raise DetectorAnswerInvalid(f"the detector's answer of {len(raw)} bytes is not JSON ({type(exc).__name__})") from exc
 
 
-class Reading:
+class AnswerMapping:
     """Reads a verdict from an answer: one JMESPath expression for each field, then scale, offset and threshold."""
 
     def __init__(
@@ -46,10 +46,10 @@ class Reading:
         for name, expression in expressions.items():
             _check(name, expression)
         if "score" not in expressions and "is_anomaly" not in expressions:
-            raise wrong("the extra 'answer' must say where 'score' or 'is_anomaly' is")
+            raise misconfigured("the extra 'answer' must map 'score' or 'is_anomaly'")
         self._search = jmespath.compile("{" + ", ".join(f"{name}: ({text})" for name, text in expressions.items()) + "}")
         self._model, self._scale, self._offset, self._threshold = model, scale, offset, threshold
-        self.shaping = {"answer": dict(expressions), "scale": scale, "offset": offset, "threshold": threshold}
+        self.config = {"answer": dict(expressions), "scale": scale, "offset": offset, "threshold": threshold}
         """The parameters that shape a verdict, for the digest of the configuration."""
 
     def verdict(self, document: Any) -> Verdict:
@@ -83,22 +83,22 @@ class Reading:
     def _scaled(self, value: float | None) -> float | None:
         return None if value is None else _finite(value * self._scale + self._offset)
 
-    def _is_anomaly(self, said: Any, score: float | None, threshold: float | None) -> bool:
+    def _is_anomaly(self, answered: Any, score: float | None, threshold: float | None) -> bool:
         """Decide by the connection's threshold, else by the answer, else by the answer's own threshold."""
-        if isinstance(said, bool) and (self._threshold is None or score is None):
-            return said
-        if score is None or threshold is None or not (said is None or isinstance(said, bool)):
-            raise ValueError("'is_anomaly' is no boolean, and there are not both a score and a threshold")
+        if isinstance(answered, bool) and (self._threshold is None or score is None):
+            return answered
+        if score is None or threshold is None or not (answered is None or isinstance(answered, bool)):
+            raise ValueError("'is_anomaly' is not a boolean, and score or threshold is missing")
         return score >= threshold
 
 
 def _check(name: str, expression: str) -> None:
     if name not in FIELDS:
-        raise wrong(f"the extra 'answer' knows no {name!r}; it knows {', '.join(FIELDS)}")
+        raise misconfigured(f"there is no field {name!r} for the extra 'answer'; there are {', '.join(FIELDS)}")
     try:
         jmespath.compile(expression)
     except JMESPathError as exc:
-        raise wrong(f"the extra 'answer': {name!r} is no JMESPath expression") from exc
+        raise misconfigured(f"the extra 'answer': {name!r} is not a JMESPath expression") from exc
 
 
 def _number(found: dict[str, Any], name: str) -> float | None:
@@ -106,7 +106,7 @@ def _number(found: dict[str, Any], name: str) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name!r} is no number")
+        raise TypeError(f"{name!r} is not a number")
     return _finite(value)
 
 
@@ -124,13 +124,13 @@ def _regions(value: Any) -> tuple[dict[str, Any], ...]:
     if value is None:
         return ()
     if not isinstance(value, list) or not all(isinstance(region, dict) for region in value):
-        raise ValueError("'regions' is no list of objects")
+        raise ValueError("'regions' is not a list of objects")
     return tuple(_storable(value))
 
 
 def _object(value: Any) -> dict[str, Any] | None:
     if value is not None and not isinstance(value, dict):
-        raise ValueError("'usage' is no object")
+        raise ValueError("'usage' is not an object")
     return None if value is None else dict(_storable(value))
 
 
@@ -141,7 +141,7 @@ def _text(value: Any) -> str | None:
 
 
 def _storable(value: Any) -> Any:
-    """*value* without what Postgres refuses in text and jsonb: NUL, half surrogates, numbers that are none."""
+    """Return *value* as Postgres can store it in text and jsonb, without NUL and lone surrogates; reject numbers that are not finite."""
     if isinstance(value, str):
         return value.replace("\0", "").encode("utf-8", "replace").decode()
     if isinstance(value, dict):
@@ -152,14 +152,14 @@ def _storable(value: Any) -> Any:
 
 
 def _heatmap(value: Any) -> bytes | None:
-    """Return the PNG in base64, or None where there is none: a record needs no heat map."""
+    """Return the heat map, or None without a valid one, which the record does not need."""
     if value is None:
         return None
     try:
-        png = b64decode(value.rpartition(",")[2], validate=True)  # a data: URL ends in base64, too
+        png = b64decode(value.rpartition(",")[2], validate=True)  # a data URL ends in base64
     except (ValueError, AttributeError):
         png = b""
     if not png.startswith(_PNG):
-        log.warning("heat map dropped: it is no PNG in base64")
+        log.warning("heat map dropped: it is not a PNG in base64")
         return None
     return png

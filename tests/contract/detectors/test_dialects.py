@@ -214,7 +214,7 @@ def test_a_bad_heat_map_costs_a_warning_and_not_the_record(
     stub.at("/v1/detect", a_json({**REFERENCE, "heatmap": heatmap}))
 
     assert ask(made()).verdict.heatmap is None
-    assert caplog.messages == ["heat map dropped: it is no PNG in base64"]
+    assert caplog.messages == ["heat map dropped: it is not a PNG in base64"]
 
 
 def test_a_heat_map_may_be_a_data_url(stub: HttpStub, made: Made) -> None:

@@ -25,7 +25,7 @@ from anomaly.errors import (
 
 def mapped(status: int, *, body: Any = None, **headers: str) -> AnomalyError:
     named = CaseInsensitiveDict({name.replace("_", "-"): value for name, value in headers.items()})
-    return from_response(status, named, json.dumps(body).encode() if body is not None else b"", where="detector")
+    return from_response(status, named, json.dumps(body).encode() if body is not None else b"", origin="detector")
 
 
 def test_every_status_has_an_error() -> None:
@@ -119,7 +119,7 @@ def test_a_code_in_the_body_counts_before_the_status(status: int, body: Any, kin
 
 @pytest.mark.parametrize("body", [b"", b"\xff", b"[" * 100_000, b"<html>"])
 def test_a_body_that_is_no_json_leaves_the_status(body: bytes) -> None:
-    assert type(from_response(500, {}, body, where="detector")) is DetectorFailed
+    assert type(from_response(500, {}, body, origin="detector")) is DetectorFailed
 
 
 def kinds_below(kind: type[Exception]) -> list[type[Exception]]:
@@ -128,7 +128,7 @@ def kinds_below(kind: type[Exception]) -> list[type[Exception]]:
 
 @pytest.mark.parametrize("kind", kinds_below(requests.RequestException))
 def test_every_exception_of_requests_has_an_error(kind: type[Exception]) -> None:
-    error = from_exception(kind.__new__(kind), where="detector")
+    error = from_exception(kind.__new__(kind), origin="detector")
 
     assert type(error) in {DetectorFailed, Misconfigured}
     assert (type(error) is Misconfigured) == (
@@ -138,7 +138,7 @@ def test_every_exception_of_requests_has_an_error(kind: type[Exception]) -> None
 
 @pytest.mark.parametrize("kind", kinds_below(urllib3.exceptions.HTTPError))
 def test_every_exception_of_urllib3_is_a_failure_but_for_a_wrong_address(kind: type[Exception]) -> None:
-    error = from_exception(kind.__new__(kind), where="detector")
+    error = from_exception(kind.__new__(kind), origin="detector")
 
     assert type(error) is (Misconfigured if issubclass(kind, urllib3.exceptions.LocationValueError) else DetectorFailed)
 
