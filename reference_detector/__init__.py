@@ -1,1 +1,1 @@
-"""A small, real anomaly detector behind HTTP: what `bin/run` and the tests ask when no other detector is given."""
+"""A small anomaly detector behind HTTP, which `bin/run` and the tests use by default."""

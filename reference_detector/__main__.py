@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _serve(args: argparse.Namespace, listener: socket.socket) -> int:
-    """Serve until a signal; the libraries are imported here, so that a refusal comes at once."""
+    """Serve until a signal; the libraries are imported here, so that a wrong argument is reported at once."""
     import uvicorn  # noqa: PLC0415
 
     from reference_detector.fitting import detector_for  # noqa: PLC0415
@@ -63,20 +63,20 @@ def _serve(args: argparse.Namespace, listener: socket.socket) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m reference_detector", description="Tells unusual solar cells from usual ones.")
+    parser = argparse.ArgumentParser(prog="python -m reference_detector", description="Detects anomalies in photos of solar cells.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=_port, default=8600)
-    parser.add_argument("--data", type=Path, required=True, help="folder that keeps the fitted state")
-    parser.add_argument("--workers", type=_positive, default=2, help="images looked at side by side")
-    parser.add_argument("--queue", type=_positive, default=256, help="images that may wait; more get 503")
-    parser.add_argument("--max-bytes", type=_positive, default=20 * 1024 * 1024, help="of one image")
-    parser.add_argument("--max-pixels", type=_positive, default=50_000_000, help="of one image")
+    parser.add_argument("--data", type=Path, required=True, help="folder for the fitted state")
+    parser.add_argument("--workers", type=_positive, default=2, help="images processed in parallel")
+    parser.add_argument("--queue", type=_positive, default=256, help="images that may wait; further ones get 503")
+    parser.add_argument("--max-bytes", type=_positive, default=20 * 1024 * 1024, help="largest image")
+    parser.add_argument("--max-pixels", type=_positive, default=50_000_000, help="largest image")
     return parser
 
 
 def _port(text: str) -> int:
     number = int(text)
-    if not 0 < number < 65536:  # noqa: PLR2004 - the ports that TCP has
+    if not 0 < number < 65536:  # noqa: PLR2004 - TCP's range of ports
         raise argparse.ArgumentTypeError("must be from 1 to 65535")
     return number
 
@@ -98,11 +98,11 @@ def _sentence(exc: Exception, args: argparse.Namespace) -> str:
         return str(exc)
     if exc.filename is None:
         return f"cannot listen on {args.host}:{args.port}: {exc.strerror or exc}; choose another --port"
-    return f"cannot keep its state in {args.data}: {exc.strerror}; choose another --data"
+    return f"cannot write its state to {args.data}: {exc.strerror}; choose another --data"
 
 
 def _leave(_number: int, _frame: object) -> NoReturn:
-    """Ends before the server runs, and after it: uvicorn raises a signal again that it has shut down for."""
+    """Exit on a signal before the server runs, and after it, because uvicorn raises the signal again once it has shut down."""
     sys.exit(0)
 
 

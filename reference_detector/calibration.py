@@ -1,4 +1,4 @@
-"""What a score means, judged by the scores of normal images that were not fitted."""
+"""Calibrates scores by those of normal images that are not in the fitted set."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Calibration:
 
     @property
     def threshold(self) -> float:
-        """The score that 2 % of normal images pass."""
+        """The score that 2 % of normal images exceed."""
         return float(np.quantile(self.scores, QUANTILE))
 
     @property
@@ -31,14 +31,14 @@ class Calibration:
         return float(np.median(self.scores))
 
     def robust_z(self, score: float) -> float:
-        """How many robust standard deviations a score lies above the median of normal images."""
+        """Return the distance of a score from the median of normal images, in robust standard deviations."""
         spread = float(np.median(np.abs(self.scores - self.median))) * MAD_TO_STD
         return (score - self.median) / max(spread, 1e-9)
 
     def p_value(self, score: float) -> float:
-        """The conformal p-value: the share of normal images that score as high, the asked one counted among them.
+        """Return the conformal p-value: the share of normal images with this score or a higher one, this image included.
 
-        Never zero. For normal images it is at most x with a probability of at most x.
+        It is never 0. For a normal image, it is at most x with a probability of at most x.
         """
         as_high = len(self.scores) - int(np.searchsorted(self.scores, score, side="left"))
         return (1 + as_high) / (1 + len(self.scores))

@@ -1,6 +1,6 @@
-"""The mono cells of the ELPV data set, and which of them the detector may know.
+"""Reads the monocrystalline cells of the ELPV data set and splits them into those to fit, to calibrate and to judge.
 
-The data set (CC-BY-NC-SA-4.0) comes with the package `elpv-dataset`, a dependency of development and of the demo only.
+The data set (CC-BY-NC-SA-4.0) is in the package `elpv-dataset`, which only development and the demo depend on.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CALIBRATE = 160
 
 
 class DatasetMissing(Exception):
-    """The package `elpv-dataset` is not installed, or holds no images."""
+    """Raised when the package `elpv-dataset` is not installed, or has no images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class Cell:
     path: Path
     sha256: str
     probability: float
-    """0 when experts saw no defect, 1 when they were sure of one."""
+    """The label: 0 if experts saw no defect, 1 if they were certain of one."""
 
     @property
     def is_defective(self) -> bool:
@@ -39,24 +39,24 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """Three lists without a common image."""
+    """Three disjoint lists of images."""
 
     fit: tuple[Cell, ...]
-    """Normal cells that the detector learns from."""
+    """Normal cells that the detector is fitted to."""
     calibrate: tuple[Cell, ...]
     """Other normal cells, which set its threshold."""
     rest: tuple[Cell, ...]
-    """Normal and defective cells, mixed, that the detector has never seen."""
+    """Normal and defective cells in random order, which the detector has not seen."""
 
 
 def split(*, seed: int = 0, root: Path | None = None) -> Split:
-    """The cells in three lists, disjoint by SHA-256, the same for the same seed; no image is decoded.
+    """Return the cells in three lists, disjoint by SHA-256 and determined by *seed*. No image is decoded.
 
     Raises:
         DatasetMissing: the package is not installed.
     """
     cells = sorted(_distinct(_sure_mono_cells(root or data_folder())), key=lambda cell: cell.sha256)
-    rng = random.Random(seed)  # noqa: S311 - it mixes, it keeps no secret
+    rng = random.Random(seed)  # noqa: S311 - no secret depends on it
     normal = [cell for cell in cells if not cell.is_defective]
     rng.shuffle(normal)
     rest = normal[FIT + CALIBRATE :] + [cell for cell in cells if cell.is_defective]
@@ -65,7 +65,7 @@ def split(*, seed: int = 0, root: Path | None = None) -> Split:
 
 
 def data_folder() -> Path:
-    """Where the installed package keeps `labels.csv` and the images.
+    """Return the folder of the installed package with `labels.csv` and the images.
 
     Raises:
         DatasetMissing: the package is not installed.
@@ -78,7 +78,7 @@ def data_folder() -> Path:
 
 
 def _sure_mono_cells(root: Path) -> Iterator[Cell]:
-    """The monocrystalline cells on which the experts agreed."""
+    """Yield the monocrystalline cells with a certain label."""
     for line in (root / "labels.csv").read_text().splitlines():
         path, probability, kind = line.split()
         if kind == "mono" and float(probability) in (0, 1):
@@ -87,7 +87,7 @@ def _sure_mono_cells(root: Path) -> Iterator[Cell]:
 
 
 def _distinct(cells: Iterator[Cell]) -> Iterator[Cell]:
-    """Each image once; one whose copies are labelled differently not at all."""
+    """Return each image once, without those whose copies have different labels."""
     by_digest: dict[str, list[Cell]] = {}
     for cell in cells:
         by_digest.setdefault(cell.sha256, []).append(cell)

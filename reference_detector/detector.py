@@ -1,4 +1,4 @@
-"""The fitted detector: a photo in, an answer out."""
+"""The fitted detector, which turns a photo into an answer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import onnxruntime as ort
 
 from reference_detector.padim import Gaussians, anomaly_map, embedding, image_score
 from reference_detector.picture import heatmap_png, regions_of
-from reference_detector.wire import Answer, Model, Usage
+from reference_detector.schemas import Answer, Model, Usage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,23 +29,23 @@ FEATURES = 40 + 112
 
 
 class Backbone:
-    """The pretrained net up to its fifth stage, and the channels of it that are used; threads may share it."""
+    """The pretrained network up to its fifth stage, reduced to the channels in use. For any thread."""
 
     def __init__(self, channels: NDArray[np.intp]) -> None:
         options = ort.SessionOptions()
-        options.intra_op_num_threads = 1  # images run side by side; threads within one would only contend
+        options.intra_op_num_threads = 1  # images are processed in parallel; more threads for each would only contend
         self._session = ort.InferenceSession(ONNX, options, providers=["CPUExecutionProvider"])
         self._channels = channels
 
     def features(self, photo: Photo) -> Floats:
-        """The features at each position, as (positions, channels)."""
+        """Return the features at each position, as (positions, channels)."""
         fine, coarse = self._session.run(["stage3", "stage5"], {"pixels": photo.pixels[None, None]})
         return embedding(fine[0], coarse[0], self._channels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Detector:
-    """Knows what is normal; threads may share it."""
+    """A backbone with the Gaussians and the calibration of normal images. For any thread."""
 
     backbone: Backbone
     gaussians: Gaussians
@@ -54,7 +54,7 @@ class Detector:
     fitted_images: int
 
     def detect(self, photo: Photo, *, heatmap: bool = True) -> Answer:
-        """Look at one photo; the same photo gets the same score from the same version."""
+        """Judge one photo. One version gives the same photo the same score each time."""
         began = time.perf_counter()
         smooth = anomaly_map(self.gaussians.distances(self.backbone.features(photo)))
         score, threshold = image_score(smooth), self.calibration.threshold

@@ -1,4 +1,4 @@
-"""Why an image is not looked at.
+"""The errors for an image that is not judged.
 
 DetectorError               each has the `status` and the `code` of its HTTP answer
 ├── RequestMalformed        400
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 
 class DetectorError(Exception):
-    """Base of all that the service refuses."""
+    """Base class of all errors of a request."""
 
     status = 500
     code = "internal_error"
@@ -23,48 +23,48 @@ class DetectorError(Exception):
 
 
 class RequestMalformed(DetectorError):
-    """The request is empty, or has a parameter or a header that makes no sense."""
+    """Raised when the request is empty, or a parameter or a header is invalid."""
 
     status, code = 400, "request_malformed"
 
 
 class KeyReused(DetectorError):
-    """The Idempotency-Key came before, with another image or another question."""
+    """Raised when an earlier request used the Idempotency-Key with another image or other parameters."""
 
     status, code = 422, "idempotency_key_reused"
 
 
 class MediaTypeUnsupported(DetectorError):
-    """The content type is no image's, or the image is of a format that is not read."""
+    """Raised when the content type is not that of an image, or the image has an unsupported format."""
 
     status, code = 415, "media_type_unsupported"
 
 
 class ImageTooLarge(DetectorError):
-    """The image has more bytes than allowed."""
+    """Raised when the image has more bytes than allowed."""
 
     status, code = 413, "image_too_large"
 
 
 class ImageTooManyPixels(DetectorError):
-    """The image would have more pixels than allowed; it was not decoded."""
+    """Raised when the image has more pixels than allowed. It is not decoded."""
 
     status, code = 413, "image_too_many_pixels"
 
 
 class ImageUnreadable(DetectorError):
-    """The image is truncated or damaged."""
+    """Raised when the image is truncated or damaged."""
 
     status, code = 422, "image_unreadable"
 
 
 class NotReady(DetectorError):
-    """The detector is still being fitted."""
+    """Raised while the detector is being fitted."""
 
     status, code, retry_after_s = 503, "not_ready", 1
 
 
 class Overloaded(DetectorError):
-    """As many images wait as may wait."""
+    """Raised when the queue of images is full."""
 
     status, code, retry_after_s = 503, "overloaded", 1

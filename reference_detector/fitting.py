@@ -1,4 +1,4 @@
-"""Fits the detector to the data set's normal cells, once: the result stays in the data folder."""
+"""Fits the detector to the data set's normal cells once, and stores the result in the data folder."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
-"""Takes the images done, and those in all."""
+"""Called with the number of images done and the total."""
 
 CHANNELS = 64
 SEED = 0
 MAJOR = 1
-"""Grows when this code would fit the same images differently."""
+"""Incremented when this code fits the same images differently."""
 WORKERS = 2
 
 
 def detector_for(split: Split, data: Path, *, progress: Progress = lambda _done, _total: None) -> Detector:
-    """The detector fitted to *split*: read from *data* when it was fitted before, else fitted and written there.
+    """Return the detector fitted to *split*, which is read from *data*, or fitted now and written there.
 
-    *progress* is called with the images done and those in all; what it raises ends the fitting.
+    An exception that *progress* raises ends the fitting.
     """
     channels = np.sort(np.random.default_rng(SEED).choice(FEATURES, CHANNELS, replace=False))
     backbone = Backbone(channels)
@@ -48,28 +48,28 @@ def detector_for(split: Split, data: Path, *, progress: Progress = lambda _done,
     state = _read(path, digest)
     if state is None:
         state = _fit(backbone, split, progress)
-        _keep(path, digest, state)
+        _write(path, digest, state)
     gaussians, calibration = state
     version = f"{MAJOR}.{digest}"
     return Detector(backbone=backbone, gaussians=gaussians, calibration=calibration, version=version, fitted_images=len(split.fit))
 
 
 def digest_of(split: Split) -> str:
-    """Twelve hex digits that change with whatever the fitted state depends on."""
+    """Return twelve hex digits that change with each input of the fitted state."""
     parts = [str(MAJOR), str(CHANNELS), str(SEED), hashlib.sha256(ONNX.read_bytes()).hexdigest()]
     parts += ["fit", *sorted(cell.sha256 for cell in split.fit), "calibrate", *sorted(cell.sha256 for cell in split.calibrate)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 
 def _fit(backbone: Backbone, split: Split, progress: Progress) -> tuple[Gaussians, Calibration]:
-    features = _counted(_features(backbone, (*split.fit, *split.calibrate)), len(split.fit) + len(split.calibrate), progress)
+    features = _with_progress(_features(backbone, (*split.fit, *split.calibrate)), len(split.fit) + len(split.calibrate), progress)
     gaussians = Gaussians.fitted(np.stack([next(features) for _cell in split.fit]))
     scores = [image_score(anomaly_map(gaussians.distances(image))) for image in features]
     return gaussians, Calibration(np.sort(np.array(scores)))
 
 
 def _features(backbone: Backbone, cells: Iterable[Cell]) -> Iterator[Floats]:
-    """The cells' features in the cells' order."""
+    """Yield the features of each cell, in order."""
     with ThreadPoolExecutor(WORKERS) as pool:
         try:
             yield from pool.map(lambda cell: backbone.features(read_photo(cell.path.read_bytes())), cells)
@@ -77,14 +77,14 @@ def _features(backbone: Backbone, cells: Iterable[Cell]) -> Iterator[Floats]:
             pool.shutdown(cancel_futures=True)
 
 
-def _counted(features: Iterator[Floats], total: int, progress: Progress) -> Iterator[Floats]:
+def _with_progress(features: Iterator[Floats], total: int, progress: Progress) -> Iterator[Floats]:
     for done, image in enumerate(features, start=1):
         progress(done, total)
         yield image
 
 
 def _read(path: Path, digest: str) -> tuple[Gaussians, Calibration] | None:
-    """What an earlier start fitted; nothing when there is none, or one of other inputs, or a damaged one."""
+    """Return the fitted state from the file, or None if it is missing, damaged or made from other inputs."""
     try:
         with path.open("rb") as file, np.load(file) as state:
             if state["digest"] != digest:
@@ -98,8 +98,8 @@ def _read(path: Path, digest: str) -> tuple[Gaussians, Calibration] | None:
         return None
 
 
-def _keep(path: Path, digest: str, state: tuple[Gaussians, Calibration]) -> None:
-    """Write the state whole or not at all; without it the next start fits again."""
+def _write(path: Path, digest: str, state: tuple[Gaussians, Calibration]) -> None:
+    """Write the state atomically. A failure is only logged, as the next start fits again."""
     gaussians, calibration = state
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
@@ -108,4 +108,4 @@ def _keep(path: Path, digest: str, state: tuple[Gaussians, Calibration]) -> None
             np.savez(file, digest=digest, mean=gaussians.mean, whitening=gaussians.whitening, scores=calibration.scores)
         partial.replace(path)
     except OSError as exc:
-        log.warning("fitted state not kept file=%s error=%s", path.name, exc)
+        log.warning("fitted state not written file=%s error=%s", path.name, exc)

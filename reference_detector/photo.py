@@ -1,4 +1,4 @@
-"""From the bytes of an image to the grey square that the detector looks at."""
+"""Decodes an image into the grey square that the detector judges."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ SIDE_PX = 256
 MAX_PX = 50_000_000
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
 DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "F")
-"""Grey with more than 8 bits, which `convert("L")` would clip."""
+"""Modes of grey with more than 8 bits, which `convert("L")` would clip."""
 
 _DAMAGE = (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, OverflowError, struct.error, zlib.error)
-"""What Pillow's decoders raise on damaged bytes."""
+"""Exceptions of Pillow's decoders for damaged bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Photo:
-    """An image as the detector sees it, and its own size."""
+    """The detector's input for an image, and the image's size."""
 
     pixels: NDArray[np.uint8] = field(repr=False)
-    """SIDE_PX x SIDE_PX, of mean 127 and standard deviation 40 whatever the exposure was."""
+    """SIDE_PX x SIDE_PX, with mean 127 and standard deviation 40 at any exposure."""
     width_px: int
     height_px: int
 
 
 def read_photo(content: bytes, *, max_px: int = MAX_PX) -> Photo:
-    """Decode the first frame, unless it is too large.
+    """Decode the first frame of an image.
 
     Raises:
-        MediaTypeUnsupported: it is no image in one of FORMATS.
-        ImageTooManyPixels: it says that it has more than *max_px*.
+        MediaTypeUnsupported: it is not an image in one of FORMATS.
+        ImageTooManyPixels: its header states more than *max_px*.
         ImageUnreadable: it ends early or is damaged.
     """
     try:
@@ -53,7 +53,7 @@ def read_photo(content: bytes, *, max_px: int = MAX_PX) -> Photo:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
         raise ImageTooManyPixels(f"the image has more than {max_px:,} pixels") from exc
     except UnidentifiedImageError as exc:
-        raise MediaTypeUnsupported(f"the bytes are no image in one of the formats {', '.join(FORMATS)}") from exc
+        raise MediaTypeUnsupported(f"the bytes are not an image in one of the formats {', '.join(FORMATS)}") from exc
     except _DAMAGE as exc:
         raise ImageUnreadable("the image is truncated or damaged") from exc
 
@@ -64,7 +64,7 @@ def _grey_square(image: Image.Image) -> NDArray[np.float32]:
 
 
 def _standardised(grey: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Exposure taken out: a darker photo of the same cell gives the same pixels."""
+    """Return the pixels without the effect of exposure, so that a darker photo of a cell gives the same ones."""
     spread = max(float(grey.std()), 1e-6)
     levels: NDArray[np.uint8] = np.clip((grey - grey.mean()) / spread * 40 + 127, 0, 255).astype(np.uint8)
     return levels

@@ -1,4 +1,4 @@
-"""What a person looks at: the regions and the heat map of an anomaly map."""
+"""Turns an anomaly map into regions and a heat map for a person."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import find_objects, label
 
-from reference_detector.wire import Region
+from reference_detector.schemas import Region
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 HEATMAP_SIDE_PX = 256
 LEVELS = 32
 RAMP = ((70, 15, 110, 0), (225, 60, 70, 150), (255, 235, 120, 225))
-"""Red, green, blue, alpha, evenly spaced: nothing over what is usual, red at the threshold, yellow far above it."""
+"""Colours (red, green, blue, alpha) at even steps: transparent at the median, red at the threshold, yellow far above it."""
 
 
 def regions_of(smooth: Floats, *, threshold: float, width_px: int, height_px: int) -> list[Region]:
-    """Boxes around what passes the threshold, in pixels of the original image, the worst first."""
+    """Return boxes around the areas above the threshold, in pixels of the original image, the highest score first."""
     labelled, _count = label(smooth > threshold)
     x_px, y_px = width_px / smooth.shape[1], height_px / smooth.shape[0]
     regions = []
@@ -37,7 +37,7 @@ def regions_of(smooth: Floats, *, threshold: float, width_px: int, height_px: in
 
 
 def heatmap_png(smooth: Floats, calibration: Calibration, *, width_px: int, height_px: int) -> bytes:
-    """A see-through PNG of the image's proportions, to be laid over it; the same colour is the same distance in every image."""
+    """Return a transparent PNG with the image's proportions, to overlay on it. A colour means the same distance in each image."""
     low, middle = calibration.median, calibration.threshold
     level = np.clip((smooth - low) / max(middle - low, 1e-9) / 2, 0, 1)
     scale = min(1.0, HEATMAP_SIDE_PX / max(width_px, height_px))

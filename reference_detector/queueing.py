@@ -1,4 +1,4 @@
-"""Bounds: how many images wait, and how many answers are remembered."""
+"""A bounded pool of threads, and a bounded cache of answers."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ T = TypeVar("T")
 
 
 class BoundedPool:
-    """Threads with a queue that refuses instead of growing; belongs to one event loop."""
+    """A thread pool with a bounded queue, for one event loop."""
 
     def __init__(self, *, workers: int, queue: int) -> None:
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="inference")
         self._room = workers + queue
 
     async def run(self, work: Callable[[], T]) -> T:
-        """What *work* returns, done by one of the threads.
+        """Run *work* on one of the threads and return its result.
 
         Raises:
-            Overloaded: the queue is full; nothing was started.
+            Overloaded: the queue is full; *work* was not started.
         """
         if self._room == 0:
-            raise Overloaded("as many images wait as may wait")
+            raise Overloaded("the queue of images is full")
         self._room -= 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
@@ -38,7 +38,7 @@ class BoundedPool:
             self._room += 1
 
     def close(self) -> None:
-        """End the threads; what waits is not done any more."""
+        """End the threads. Queued work is cancelled."""
         self._threads.shutdown(cancel_futures=True)
 
 
@@ -49,23 +49,23 @@ class _Asked(Generic[T]):
 
 
 class AnswersByKey(Generic[T]):
-    """The latest answers by their idempotency keys, those under way included; failures are not remembered."""
+    """The latest answers by idempotency key, pending ones included. Failures are not kept."""
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._asked: OrderedDict[str, _Asked[T]] = OrderedDict()
 
     async def get(self, key: str, question: str, ask: Callable[[], Awaitable[T]]) -> tuple[T, bool]:
-        """The answer, and whether it is that of an earlier request with the same key.
+        """Return the answer, and whether an earlier request with the key asked for it.
 
         Raises:
-            KeyReused: the earlier request asked another question.
+            KeyReused: the earlier request had another image or other parameters.
         """
         earlier = self._asked.get(key)
         if earlier is None:
             return await asyncio.shield(self._begin(key, question, ask)), False
         if earlier.question != question:
-            raise KeyReused("this Idempotency-Key came before, with another image or another question")
+            raise KeyReused("this Idempotency-Key was used with another image or other parameters")
         return await asyncio.shield(earlier.answer), True
 
     def _begin(self, key: str, question: str, ask: Callable[[], Awaitable[T]]) -> asyncio.Future[T]:

@@ -1,4 +1,4 @@
-"""The detector behind HTTP."""
+"""The HTTP service of the detector."""
 
 import asyncio
 import hashlib
@@ -20,14 +20,14 @@ from reference_detector.errors import DetectorError, ImageTooLarge, MediaTypeUns
 from reference_detector.fitting import Progress
 from reference_detector.photo import FORMATS, MAX_PX, read_photo
 from reference_detector.queueing import AnswersByKey, BoundedPool
-from reference_detector.wire import Answer, Error, ErrorAnswer, ModelCard
+from reference_detector.schemas import Answer, Error, ErrorAnswer, ModelCard
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What the service bears."""
+    """Limits of the service."""
 
     workers: int = 2
     queue: int = 256
@@ -35,15 +35,15 @@ class Limits:
     max_bytes: int = 20 * 1024 * 1024
     max_px: int = MAX_PX
     answers: int = 1024
-    """Answers that are remembered by their Idempotency-Key."""
+    """Answers that are kept by Idempotency-Key."""
 
 
 class Stopped(Exception):
-    """The service ends while it fits."""
+    """Raised to end the fitting when the service stops."""
 
 
 class Service:
-    """Answers from the start; detects when *load* has given it a detector."""
+    """Serves requests from the start. Images are judged once *load* has returned a detector."""
 
     def __init__(self, load: Callable[[Progress], Detector], limits: Limits, *, on_failure: Callable[[], None]) -> None:
         self._load, self._limits, self._on_failure = load, limits, on_failure
@@ -51,10 +51,10 @@ class Service:
         self._pool = BoundedPool(workers=limits.workers, queue=limits.queue)
         self._answers = AnswersByKey[bytes](limits.answers)
         self._stopping = Event()
-        self._fitted_of = (0, 0)
+        self._fit_progress = (0, 0)
 
     def app(self) -> FastAPI:
-        app = FastAPI(title="Reference detector", lifespan=self._life, docs_url=None, redoc_url=None)
+        app = FastAPI(title="Reference detector", lifespan=self._lifespan, docs_url=None, redoc_url=None)
         refusals: dict[int | str, dict[str, Any]] = {status: {"model": ErrorAnswer} for status in (400, 413, 415, 422, 503)}
         app.add_api_route("/v1/detect", self.detect, methods=["POST"], response_model=Answer, responses=refusals)
         app.add_api_route("/v1/model", self.model, response_model=ModelCard)
@@ -62,9 +62,9 @@ class Service:
         app.add_api_route("/readyz", self.readyz)
         app.add_exception_handler(DetectorError, _refused)
         app.add_exception_handler(RequestValidationError, _malformed)
-        app.add_exception_handler(HTTPException, _no_such_thing)
-        app.add_exception_handler(ClientDisconnect, _gone)
-        app.add_exception_handler(Exception, _broken)
+        app.add_exception_handler(HTTPException, _http_error)
+        app.add_exception_handler(ClientDisconnect, _client_disconnected)
+        app.add_exception_handler(Exception, _internal_error)
         return app
 
     async def healthz(self) -> dict[str, str]:
@@ -93,7 +93,7 @@ class Service:
         heatmap: Annotated[bool, Query(description="Whether the answer carries a heat map")] = True,  # noqa: FBT002 - a query's flag
         idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
     ) -> Response:
-        """Look at the image in the body."""
+        """Judge the image in the body."""
         content = await self._body(request)
         detector = self._ready()
 
@@ -116,7 +116,7 @@ class Service:
         content = bytearray()
         async for part in request.stream():
             content += part
-            if len(content) > self._limits.max_bytes:  # uvicorn reads and drops the rest
+            if len(content) > self._limits.max_bytes:  # uvicorn discards the rest
                 raise ImageTooLarge(f"the image has more than {self._limits.max_bytes:,} bytes")
         if not content:
             raise RequestMalformed("the body is empty")
@@ -124,11 +124,11 @@ class Service:
 
     def _ready(self) -> Detector:
         if self._detector is None:
-            raise NotReady("the detector is being fitted: {} of {} images".format(*self._fitted_of))
+            raise NotReady("the detector is being fitted: {} of {} images".format(*self._fit_progress))
         return self._detector
 
     @asynccontextmanager
-    async def _life(self, _app: FastAPI) -> AsyncIterator[None]:
+    async def _lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
         fitting = asyncio.create_task(self._fit())
         yield
         self._stopping.set()
@@ -140,7 +140,7 @@ class Service:
             self._detector = await asyncio.to_thread(self._load, self._progress)
         except Stopped:
             log.info("stopped while fitting")
-        except Exception:  # whatever it is, a detector that cannot fit says so and ends
+        except Exception:  # the service is of no use without its detector
             log.exception("fitting failed, the service ends")
             self._on_failure()
         else:
@@ -149,7 +149,7 @@ class Service:
     def _progress(self, done: int, total: int) -> None:
         if self._stopping.is_set():
             raise Stopped
-        self._fitted_of = (done, total)
+        self._fit_progress = (done, total)
         if done % 100 == 0 or done == total:
             log.info("fitting: %d of %d images", done, total)
 
@@ -180,15 +180,15 @@ def _malformed(request: Request, exc: Exception) -> Response:
     return _error(request, 400, RequestMalformed.code, f"{first['loc'][-1]}: {first['msg']}")
 
 
-def _no_such_thing(request: Request, exc: Exception) -> Response:
+def _http_error(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)  # noqa: S101 - the handler is registered for it
     status = http.HTTPStatus(exc.status_code)
     return _error(request, status, status.name.lower(), status.phrase, dict(exc.headers or {}))
 
 
-def _gone(_request: Request, _exc: Exception) -> Response:
-    return Response(status_code=400)  # nobody reads it
+def _client_disconnected(_request: Request, _exc: Exception) -> Response:
+    return Response(status_code=400)  # the client is gone
 
 
-def _broken(request: Request, _exc: Exception) -> Response:
+def _internal_error(request: Request, _exc: Exception) -> Response:
     return _error(request, 500, DetectorError.code, "the detector failed; its log says why")

@@ -358,5 +358,5 @@ def test_a_data_folder_that_is_a_file_is_one_sentence_and_exit_code_2(tmp_path: 
     with command("--port", str(free_port()), "--data", str(tmp_path / "file")) as process:
         _out, said = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert "cannot keep its state in" in said
+    assert "cannot write its state to" in said
     assert said.count("\n") == 1

@@ -1,4 +1,4 @@
-"""What goes over the wire; `docs/reference-detector.md` says it in prose."""
+"""Schemas of requests and answers; `docs/reference-detector.md` describes them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 
 class Region(BaseModel):
-    """A box around something unusual, in pixels of the image as it was sent."""
+    """A box around an anomaly, in pixels of the sent image."""
 
     x: int
     y: int
@@ -16,14 +16,14 @@ class Region(BaseModel):
 
 
 class Model(BaseModel):
-    """What looked at the image."""
+    """The model that judged the image."""
 
     name: str
     version: str
 
 
 class ModelCard(Model):
-    """The model, and how it was fitted."""
+    """The model, its fit and its limits."""
 
     fitted_images: int
     calibration_images: int
@@ -35,7 +35,7 @@ class ModelCard(Model):
 
 
 class Usage(BaseModel):
-    """What the answer took."""
+    """The effort for the answer."""
 
     images: int = 1
     pixels: int
@@ -43,7 +43,7 @@ class Usage(BaseModel):
 
 
 class Answer(BaseModel):
-    """What the detector says of one image."""
+    """The verdict on one image."""
 
     score: float
     z: float
@@ -59,13 +59,13 @@ class Answer(BaseModel):
 
 
 class Error(BaseModel):
-    """Why there is no answer."""
+    """The reason for a failed request."""
 
     code: str
     message: str
 
 
 class ErrorAnswer(BaseModel):
-    """The body of every answer that is no success."""
+    """The body of an answer with an error status."""
 
     error: Error
