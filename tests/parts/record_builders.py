@@ -45,7 +45,7 @@ WITHIN_S = 10.0
 
 
 class Lowest(Random):
-    """Randomness that adds nothing."""
+    """Randomness without jitter: always the lower bound."""
 
     def uniform(self, a: float, b: float) -> float:
         return min(a, b)
@@ -93,7 +93,7 @@ class RecordsDb:
         self.waits.append(seconds)
         self.on_wait()
 
-    # ── what there is
+    # ── read
 
     def rows(self, query: str, **params: Any) -> list[dict[str, Any]]:
         return self.sql.execute(query, params).fetchall()
@@ -102,7 +102,7 @@ class RecordsDb:
         self.sql.execute(statement, params)
 
     def everything(self) -> dict[str, list[dict[str, Any]]]:
-        """Every row of every table."""
+        """Return all rows of all tables."""
         return {table: self.rows(f"select * from anomaly.{table} order by {order}") for table, order in TABLES.items()}  # noqa: S608  # ours
 
     def record(self, record_id: int) -> dict[str, Any]:
@@ -116,10 +116,10 @@ class RecordsDb:
         found = self.rows("select status, count(*) as n from anomaly.records group by status")
         return {row["status"]: row["n"] for row in found}
 
-    # ── what happens
+    # ── write
 
     def add(self, count: int, *, status: str = "pending") -> list[int]:
-        """Records captured a minute apart."""
+        """Insert records captured a minute apart; return their ids."""
         found = self.rows(
             """insert into anomaly.records (image_url, captured_at, status, processed_at)
                select 'http://images/' || i, %(start)s::timestamptz + i * interval '1 minute', %(status)s,
@@ -135,7 +135,7 @@ class RecordsDb:
         return Run(dag_id="dag", run_id=run_id, **{"window": Window(), **changes})
 
     def claim(self, run: Run | None = None, *, origin: Origin = "pending", holder: Holder | None = None, size: int = 10) -> int | None:
-        """Claim one chunk."""
+        """Claim one chunk; return its number."""
         run, began_at = self.began(run)
         map_index, try_number = (holder.map_index, holder.try_number) if holder else (None, 1)
         return self.store.claim_chunk(
@@ -151,7 +151,7 @@ class RecordsDb:
         return self.store.open_chunk((run or self.run()).batch_id, number, holder, lease_s=60)
 
     def claims(self, count: int = 1, *, origin: Origin = "pending", holder: Holder = HOLDER) -> tuple[Claim, ...]:
-        """So many new records, claimed and opened."""
+        """Insert, claim and open *count* records."""
         self.add(count, status=origin)
         return self.open(self.claim(origin=origin, size=count), holder=holder)
 
@@ -174,13 +174,13 @@ class RecordsDb:
         return self.run(run_id).batch_id
 
     def window(self, first: int, last: int) -> Window:
-        """From one added record to before another."""
+        """Return the window from one inserted record up to another, exclusive."""
         return Window(start=START + timedelta(minutes=first), end=START + timedelta(minutes=last))
 
-    # ── what happens at once
+    # ── concurrency
 
     def meanwhile(self, action: Callable[[], Any]) -> Future[Any]:
-        """Start something on a thread of its own."""
+        """Run *action* on another thread."""
         return self._threads.submit(action)
 
     def gate(self, table: str, event: str, condition: str = "true") -> StatementGate:
@@ -188,17 +188,17 @@ class RecordsDb:
 
     @contextlib.contextmanager
     def locked(self, record_id: int) -> Iterator[Callable[[], None]]:
-        """Someone else holds the record's row until the end, or until what it gives is called."""
+        """Lock the record's row from another session, until exit or until the yielded function is called."""
         with psycopg.connect(self.dsn) as other:
             other.execute("select from anomaly.records where id = %s for update", [record_id])
             yield other.rollback
 
     def await_blocked(self, count: int = 1) -> None:
-        """Until so many statements wait for a lock."""
+        """Wait until exactly *count* statements wait for a lock."""
         self.until(lambda: len(self.blocked()) == count)
 
     def blocked(self) -> list[int]:
-        """The backends that wait for a lock."""
+        """Return the process ids of backends that wait for a lock, the longest first."""
         query = "select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' order by query_start"
         return [row["pid"] for row in self.rows(query)]
 

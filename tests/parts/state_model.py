@@ -1,4 +1,4 @@
-"""What each statement on the records should do, as the design's table of states says it: over plain values, without SQL."""
+"""A model of the statements on records: the table of states in `docs/architecture.md`, over plain values and without SQL."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Record:
     attempts: int
     lost: int
     token: int
-    of: tuple[BatchId, int] | None
+    chunk: tuple[BatchId, int] | None
     due: bool
     processed_at: datetime | None = field(compare=False)
 
 
 @dataclass
-class ChunkRow:
+class Chunk:
     map_index: int | None
     try_number: int
     claimed_from: str
@@ -50,20 +50,20 @@ class Batch:
 
 
 @dataclass
-class State:
-    """Everything that the statements decide by, and everything that they leave behind."""
+class StateModel:
+    """All state that the statements read and write."""
 
     records: dict[int, Record] = field(default_factory=dict)
-    chunks: dict[tuple[BatchId, int], ChunkRow] = field(default_factory=dict)
+    chunks: dict[tuple[BatchId, int], Chunk] = field(default_factory=dict)
     batches: dict[BatchId, Batch] = field(default_factory=dict)
     results: set[tuple[int, int]] = field(default_factory=set)
     log: Counter[tuple[int, str, int]] = field(default_factory=Counter)
-    """By record, event and token."""
+    """Number of log entries by record, event and token."""
 
     # ── batches
 
     def begin(self, batch: BatchId) -> None:
-        """Once more after its end, and then it may claim as much again."""
+        """Begin a batch, also again after its end; it may then claim its full size again."""
         if self.batches[batch].began_at is None:
             self.batches[batch].claimed = 0
 
@@ -74,19 +74,19 @@ class State:
     # ── claiming
 
     def claim(self, batch: BatchId, origin: Origin, *, began_at: datetime, size: int, holder: Holder | None) -> int | None:
-        of = self.batches[batch]
-        if of.began_at != began_at:
+        row = self.batches[batch]
+        if row.began_at != began_at:
             return None
         taken = [record for record in self.records.values() if self._claimable(record, origin, began_at)][:size]
         if not taken:
             return None
-        number = of.next_chunk
+        number = row.next_chunk
         for record in taken:
-            record.status, record.token, record.of = "claimed", record.token + 1, (batch, number)
+            record.status, record.token, record.chunk = "claimed", record.token + 1, (batch, number)
             record.attempts = 0 if origin == "done" else record.attempts
         map_index, try_number = (holder.map_index, holder.try_number) if holder else (None, 0)
-        self.chunks[batch, number] = ChunkRow(map_index, try_number, origin)
-        of.next_chunk, of.claimed = number + 1, of.claimed + len(taken)
+        self.chunks[batch, number] = Chunk(map_index, try_number, origin)
+        row.next_chunk, row.claimed = number + 1, row.claimed + len(taken)
         return number
 
     @staticmethod
@@ -105,7 +105,7 @@ class State:
         }
         for number, record in found.items():
             record.status, record.attempts, record.lost, record.due = "pending", 0, 0, True
-            self._note(number, "requeued")
+            self._log(number, "requeued")
         return len(found)
 
     # ── chunks
@@ -117,10 +117,10 @@ class State:
         took_over = chunk.try_number != holder.try_number
         for record_id, record in self._claimed_of((batch, number)):
             record.token += 1
-            if took_over and self._blame(record_id, record, chunk):
+            if took_over and self._count_loss(record_id, record, chunk):
                 died = record.lost >= GIVEN_UP
                 record.status = "claimed" if not died else "done" if chunk.claimed_from == "done" else "quarantined"
-                self._note(record_id, "worker_died" if died else "reopened")
+                self._log(record_id, "worker_died" if died else "reopened")
         chunk.map_index, chunk.try_number = holder.map_index, holder.try_number
         chunk.opened, chunk.alone, chunk.expired = True, None, False
         return [(record_id, record.token) for record_id, record in self._claimed_of((batch, number))]
@@ -131,16 +131,16 @@ class State:
             if chunk.ended or not chunk.expired:
                 continue
             for record_id, record in self._claimed_of(key):
-                self._blame(record_id, record, chunk)
+                self._count_loss(record_id, record, chunk)
                 died = record.lost >= GIVEN_UP
                 record.status = "quarantined" if died and chunk.claimed_from == "pending" else chunk.claimed_from
-                self._note(record_id, "worker_died" if died else "expired")
+                self._log(record_id, "worker_died" if died else "expired")
                 freed += 1
             chunk.ended = True
         return freed
 
-    def _blame(self, record_id: int, record: Record, chunk: ChunkRow) -> bool:
-        """A worker died with the chunk open: the one record that was alone in work is suspect, or all that were no suspects yet."""
+    def _count_loss(self, record_id: int, record: Record, chunk: Chunk) -> bool:
+        """Count a lost worker for the record that was worked alone, else for all that were not suspects; return whether it counts."""
         guilty = record_id == chunk.alone if chunk.alone is not None else record.lost < SUSPECT
         hit = chunk.opened and guilty
         record.lost += hit
@@ -148,53 +148,53 @@ class State:
         return hit
 
     def renew(self, batch: BatchId, numbers: Collection[int], holder: Holder) -> set[int]:
-        kept = {number: chunk for number, chunk in self._mine(batch, holder) if number in numbers}
-        for chunk in kept.values():
+        renewed = {number: chunk for number, chunk in self._held_by(batch, holder) if number in numbers}
+        for chunk in renewed.values():
             chunk.expired = False
-        return set(kept)
+        return set(renewed)
 
     def park(self, batch: BatchId, holder: Holder) -> None:
-        for _, chunk in self._mine(batch, holder):
+        for _, chunk in self._held_by(batch, holder):
             chunk.opened, chunk.alone, chunk.expired = False, None, False
 
     def mark_alone(self, claim: Claim, holder: Holder, *, alone: bool) -> None:
-        chunk = dict(self._mine(claim.batch_id, holder)).get(claim.chunk)
+        chunk = dict(self._held_by(claim.batch_id, holder)).get(claim.chunk)
         if chunk is None:
             raise LeaseLost
         chunk.alone = claim.record_id if alone else None
 
     def end(self, batch: BatchId, number: int, holder: Holder) -> bool:
-        chunk = dict(self._mine(batch, holder)).get(number)
+        chunk = dict(self._held_by(batch, holder)).get(number)
         if chunk is None or any(self._claimed_of((batch, number))):
             return False
         chunk.ended = True
         return True
 
     def release(self, batch: BatchId, holder: Holder | None = None) -> None:
-        """All of one holder, or of the whole batch."""
-        for (of, number), chunk in self.chunks.items():
-            if of != batch or chunk.ended or (holder and (chunk.map_index, chunk.try_number) != (holder.map_index, holder.try_number)):
+        """Release the chunks of one holder, or of the whole batch."""
+        for (owner, number), chunk in self.chunks.items():
+            if owner != batch or chunk.ended or (holder and (chunk.map_index, chunk.try_number) != (holder.map_index, holder.try_number)):
                 continue
-            for record_id, record in self._claimed_of((of, number)):
+            for record_id, record in self._claimed_of((owner, number)):
                 record.status = chunk.claimed_from
-                self._note(record_id, "released")
+                self._log(record_id, "released")
             chunk.ended = True
 
-    # ── how a record ends
+    # ── outcomes
 
     def commit(self, claim: Claim) -> None:
         record = self.records[claim.record_id]
         if self._fenced(claim):
             record.status, record.attempts, record.lost, record.due = "done", record.attempts + 1, 0, True
             self.results.add((claim.record_id, claim.token))
-            self._note(claim.record_id, "committed")
+            self._log(claim.record_id, "committed")
         elif (claim.record_id, claim.token) not in self.results:
             raise LeaseLost
 
     def fail(self, claim: Claim, *, permanent: bool) -> str:
         record = self.records[claim.record_id]
         if not self._fenced(claim):
-            return self._how_it_ended(claim)
+            return self._earlier_outcome(claim)
         record.attempts, record.lost = record.attempts + 1, 0
         if claim.claimed_from == "done":
             event = "rescore_failed"
@@ -202,36 +202,36 @@ class State:
             event = "quarantined" if permanent or record.attempts >= ATTEMPTS_MAX else "deferred"
             record.due = permanent
         record.status = ENDINGS[event]
-        self._note(claim.record_id, event)
+        self._log(claim.record_id, event)
         return record.status
 
     def give_back(self, claim: Claim) -> str:
         record = self.records[claim.record_id]
         if not self._fenced(claim):
-            return self._how_it_ended(claim)
+            return self._earlier_outcome(claim)
         record.status, record.due = claim.claimed_from, False
-        self._note(claim.record_id, "throttled")
+        self._log(claim.record_id, "throttled")
         return record.status
 
     def _fenced(self, claim: Claim) -> bool:
         record = self.records[claim.record_id]
         return record.status == "claimed" and record.token == claim.token
 
-    def _how_it_ended(self, claim: Claim) -> str:
+    def _earlier_outcome(self, claim: Claim) -> str:
         for event, status in {**ENDINGS, "throttled": claim.claimed_from}.items():
             if self.log[claim.record_id, event, claim.token]:
                 return status
         raise LeaseLost
 
-    # ── what they share
+    # ── shared
 
-    def _note(self, record_id: int, event: str) -> None:
+    def _log(self, record_id: int, event: str) -> None:
         self.log[record_id, event, self.records[record_id].token] += 1
 
-    def _mine(self, batch: BatchId, holder: Holder) -> Iterator[tuple[int, ChunkRow]]:
-        for (of, number), chunk in self.chunks.items():
-            if of == batch and not chunk.ended and (chunk.map_index, chunk.try_number) == (holder.map_index, holder.try_number):
+    def _held_by(self, batch: BatchId, holder: Holder) -> Iterator[tuple[int, Chunk]]:
+        for (owner, number), chunk in self.chunks.items():
+            if owner == batch and not chunk.ended and (chunk.map_index, chunk.try_number) == (holder.map_index, holder.try_number):
                 yield number, chunk
 
     def _claimed_of(self, key: tuple[BatchId, int]) -> list[tuple[int, Record]]:
-        return [(record_id, record) for record_id, record in self.records.items() if record.of == key and record.status == "claimed"]
+        return [(record_id, record) for record_id, record in self.records.items() if record.chunk == key and record.status == "claimed"]

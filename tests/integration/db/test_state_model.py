@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from anomaly.errors import DetectorFailed, LeaseLost
 from anomaly.models.runs import BatchId, Holder
 from tests.parts.record_builders import ARCHIVED, START, TABLES, RecordsDb, an_answer
-from tests.parts.state_model import Batch, ChunkRow, Record, State
+from tests.parts.state_model import Batch, Chunk, Record, StateModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,7 +75,7 @@ class Op(NamedTuple):
     """Something that someone does, and what the model says about it."""
 
     act: Callable[[], Any]
-    model: Callable[[State], Any]
+    model: Callable[[StateModel], Any]
 
 
 NOTHING = Op(lambda: None, lambda _: None)
@@ -160,7 +160,7 @@ class Model(RuleBasedStateMachine):
             case "requeue":
                 return Op(lambda: store.requeue(run, began_at=began_at, actor="ann"), lambda model: model.requeue(batch, began_at=began_at))
             case "reap":
-                return Op(store.reap_expired_chunks, State.reap)
+                return Op(store.reap_expired_chunks, StateModel.reap)
         return Op(
             lambda: self._claim(run, began_at, origin, size, None),
             lambda model: model.claim(batch, origin, began_at=began_at, size=size, holder=None),
@@ -277,28 +277,30 @@ class Model(RuleBasedStateMachine):
         for sentence, query in WRONG.items():
             assert self.db.rows(query, start=START) == [], sentence
 
-    def grow(self, after: State) -> None:
+    def grow(self, after: StateModel) -> None:
         """Tokens only grow, and nothing that was written down is ever changed."""
         before, self.state = self.state, after
         assert all(after.records[number].token >= record.token for number, record in before.records.items())
         assert before.results <= after.results
         assert before.log <= after.log
 
-    def load(self) -> State:
+    def load(self) -> StateModel:
         [row] = self.db.rows(EVERYTHING)
-        state = State(results={tuple(pair) for pair in row["results"] or ()})
+        state = StateModel(results={tuple(pair) for pair in row["results"] or ()})
         for number, status, attempts, lost, token, batch, chunk, due, processed_at in row["records"]:
             of = (BatchId(UUID(batch)), chunk) if batch else None
             state.records[number] = Record(status, attempts, lost, token, of, due, a_time(processed_at))
         for batch, number, *rest in row["chunks"] or ():
-            state.chunks[BatchId(UUID(batch)), number] = ChunkRow(*rest)
+            state.chunks[BatchId(UUID(batch)), number] = Chunk(*rest)
         for batch, began_at, *rest in row["batches"]:
             state.batches[BatchId(UUID(batch))] = Batch(a_time(began_at), *rest)
         state.log.update(tuple(entry) for entry in row["log"] or ())
         return state
 
 
-def _claimed_and_opened(model: State, batch: BatchId, origin: Origin, began_at: datetime, holder: Holder) -> list[tuple[int, int]] | None:
+def _claimed_and_opened(
+    model: StateModel, batch: BatchId, origin: Origin, began_at: datetime, holder: Holder
+) -> list[tuple[int, int]] | None:
     number = model.claim(batch, origin, began_at=began_at, size=4, holder=holder)
     return None if number is None else model.open(batch, number, holder)
 
