@@ -1,8 +1,8 @@
-# Two images: `reference` is the detector and the demo, `airflow` is everything else. The last stage is the one that is built by default.
+# Two images: `reference` for the detector and the demo, `airflow` for production. The last stage is built by default.
 ARG AIRFLOW_IMAGE=apache/airflow:3.3.2-python3.11
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
-# It holds the ELPV photos, which are not for commercial use, and which the detector learns from.
+# Contains the ELPV photos, from which the detector is trained. Their licence excludes commercial use.
 FROM ${PYTHON_IMAGE} AS reference
 WORKDIR /opt/anomaly
 COPY constraints.txt ./
@@ -21,7 +21,7 @@ CMD ["python", "-m", "reference_detector", "--host", "0.0.0.0", "--port", "8600"
 FROM ${AIRFLOW_IMAGE} AS airflow
 COPY requirements.txt constraints.txt /opt/anomaly/
 COPY deploy/server/requirements.txt /opt/anomaly/deploy/server/
-# The official image wants pip to run as its own user, which is the user here.
+# Runs as the user of the official image, which refuses pip as root.
 RUN pip install --no-cache-dir -r /opt/anomaly/deploy/server/requirements.txt -c /opt/anomaly/constraints.txt
 COPY config /opt/airflow/config
 COPY include /opt/airflow/include

@@ -1,1 +1,1 @@
-"""Commands of the services in docker-compose.yaml beside Airflow: the preparation before it, its login, the records of the demo."""
+"""Commands of docker-compose.yaml that run before Airflow: preparation of the databases, and the login of the user `admin`."""

@@ -1,4 +1,4 @@
-"""Writes the file from which Airflow takes the password of its user `admin`: `python -m deploy.server.login`."""
+"""Writes the file with the password of Airflow's user `admin`: `python -m deploy.server.login`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 FILE = "simple_auth_manager_passwords.json.generated"
-"""The name of the file in Airflow's home that holds the passwords. Airflow generates it where it is missing."""
+"""File in AIRFLOW_HOME with the passwords. Airflow generates one if it is missing."""
 
 
 def main() -> None:

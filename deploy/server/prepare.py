@@ -1,7 +1,7 @@
 """Prepares the server before Airflow starts: `python -m deploy.server.prepare`, the service `init` of docker-compose.yaml.
 
-Afterwards both databases are there with a role each, the bucket is there, what the connections lead to answers, and the tables of
-Airflow and of the project are up to date. What is wrong is one sentence and exit code 2, and nothing else starts.
+Creates both databases with a role each, and the bucket of the service `s3`; checks the connections; migrates the tables of Airflow and
+of the project. A failure prints one sentence and exits with 2, and no other service starts.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from anomaly.errors import AnomalyError, Misconfigured
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-WRONG = 2
+REFUSED = 2
 OWN_S3 = "http://s3:8333"
 DATABASES = {"airflow": "SERVER_AIRFLOW_DB_PASSWORD", "records": "SERVER_RECORDS_DB_PASSWORD"}
-"""Each database's name, which is its owner's too, and where the owner's password stands."""
+"""Name of each database and of its owner, and the variable with the owner's password."""
 CONNECT_S = 5
 
 
@@ -41,12 +41,12 @@ def main() -> int:
             sys.stdout.flush()
     except AnomalyError as exc:
         sys.stderr.write(f"{exc}\n")
-        return WRONG
+        return REFUSED
     return 0
 
 
 def prepare(environ: Mapping[str, str]) -> list[str]:
-    """Do all of it; return what was done, a line each.
+    """Prepare the server; return a line for each applied migration.
 
     Raises:
         Misconfigured: something is missing or wrong.
@@ -72,7 +72,7 @@ def check_key(environ: Mapping[str, str]) -> None:
 
 
 def check_profiles(environ: Mapping[str, str]) -> None:
-    """Raise Misconfigured unless the profiles run that .env speaks of."""
+    """Raise Misconfigured unless the services of the profiles that .env needs are running."""
     if environ["AIRFLOW__CORE__EXECUTOR"] == "CeleryExecutor":
         _check_broker(environ["AIRFLOW__CELERY__BROKER_URL"])
     if environ["AIRFLOW__METRICS__STATSD_ON"].lower() == "true":
@@ -83,7 +83,7 @@ def _check_broker(url: str) -> None:
     try:
         redis.Redis.from_url(url, socket_connect_timeout=CONNECT_S, socket_timeout=CONNECT_S).ping()
     except redis.AuthenticationError as exc:
-        raise Misconfigured("redis refuses SERVER_REDIS_PASSWORD: start it anew with docker compose up --force-recreate redis") from exc
+        raise Misconfigured("redis refuses SERVER_REDIS_PASSWORD: recreate it with docker compose up --force-recreate redis") from exc
     except redis.RedisError as exc:
         raise Misconfigured("SERVER_EXECUTOR is CeleryExecutor and no redis answers: add celery to COMPOSE_PROFILES in .env") from exc
 
@@ -96,10 +96,10 @@ def _check_metrics(host: str) -> None:
 
 
 def superuser(host: str, password: str, *, port: int = 5432) -> psycopg.Connection[Any]:
-    """Return a connection that may create roles and databases.
+    """Return a connection of Postgres's superuser.
 
     Raises:
-        Misconfigured: the server is not there, or has another password.
+        Misconfigured: the server does not answer, or refuses the password.
     """
     try:
         return psycopg.connect(
@@ -109,12 +109,12 @@ def superuser(host: str, password: str, *, port: int = 5432) -> psycopg.Connecti
         if "password authentication failed" not in str(exc):
             raise Misconfigured(f"no Postgres answers at {host}:{port}: {str(exc).strip().splitlines()[0]}") from exc
         raise Misconfigured(
-            "Postgres refuses SERVER_POSTGRES_PASSWORD: its volume was made with another one, which has to stand in .env again"
+            "Postgres refuses SERVER_POSTGRES_PASSWORD: its volume was created with another password; restore that one in .env"
         ) from exc
 
 
 def ensure_databases(server: psycopg.Connection[Any], passwords: Mapping[str, str]) -> None:
-    """Each of them belongs afterwards to a role of its name with that password, and nobody else may connect to it."""
+    """Create each database with an owner of the same name and this password. No other role may connect to it."""
     server.execute("select pg_advisory_lock(hashtext('prepare the server'))")
     for name, password in passwords.items():
         _ensure_role(server, name, password)
@@ -124,15 +124,15 @@ def ensure_databases(server: psycopg.Connection[Any], passwords: Mapping[str, st
 
 
 def _ensure_role(server: psycopg.Connection[Any], name: str, password: str) -> None:
-    there = server.execute("select 1 from pg_roles where rolname = %s", [name]).fetchone()
-    statement = sql.SQL("alter role {} login password {}" if there else "create role {} login password {}")
-    # Encrypted here, so that no log of the server can hold it.
+    exists = server.execute("select 1 from pg_roles where rolname = %s", [name]).fetchone()
+    statement = sql.SQL("alter role {} login password {}" if exists else "create role {} login password {}")
+    # Encrypted by the client, so that no server log can contain it.
     encrypted = server.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256").decode()
     server.execute(statement.format(sql.Identifier(name), sql.Literal(encrypted)))
 
 
 def ensure_own_bucket(environ: Mapping[str, str]) -> None:
-    """Make the bucket where the S3 service is ours; somebody else's bucket is theirs to make."""
+    """Create the bucket if its S3 service is the one of docker-compose.yaml; never on another service."""
     connection = connection_env.read(connection_env.S3, environ[connection_env.S3])
     if connection.extra.get("endpoint_url") != OWN_S3:
         return
@@ -143,18 +143,18 @@ def ensure_own_bucket(environ: Mapping[str, str]) -> None:
         aws_access_key_id=connection.login,
         aws_secret_access_key=connection.password,
     )
-    with contextlib.suppress(BotoCoreError, ClientError):  # it is there, or the check of the connections says what is wrong
+    with contextlib.suppress(BotoCoreError, ClientError):  # it exists, or the check of the connections reports the problem
         client.create_bucket(Bucket=connection.extra["bucket"])
 
 
 def migrate_airflow() -> None:
-    """Bring Airflow's own tables up to date; what it says goes to our own output.
+    """Migrate Airflow's own tables, with the output of Airflow's command.
 
     Raises:
-        Misconfigured: they could not be.
+        Misconfigured: the command failed.
     """
     if subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=False).returncode != 0:
-        raise Misconfigured("Airflow's tables could not be brought up to date; the reason stands above")
+        raise Misconfigured("Airflow's tables could not be migrated; see the output above")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Rows that need Airflow itself: its own scheduler, API and task processes, on a metadata database of their own."""
+"""Rows with a real Airflow: scheduler, API and task processes, on their own metadata database."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SETTINGS = {
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "3",
-    # By itself a scheduler looks for the tasks of a dead one when it starts, and then every five minutes.
+    # By default a scheduler looks for tasks of a dead one when it starts, and then every five minutes.
     "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "20",
     "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
     "ANOMALY_SCHEDULE": "0 0 1 1 *",
@@ -40,7 +40,7 @@ SETTINGS = {
 
 
 class Scheduled:
-    """Airflow at work on the records of a world; *more* goes into its environment."""
+    """An Airflow that works on the records of a world; *more* extends its environment."""
 
     def __init__(self, world: World, database: str, more: dict[str, str] | None = None) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -52,7 +52,7 @@ class Scheduled:
 
     @property
     def env(self) -> dict[str, str]:
-        """What every process of this Airflow is given."""
+        """Environment of every process of this Airflow."""
         return os.environ | self._env
 
     def start(self) -> None:
@@ -81,7 +81,7 @@ class Scheduled:
         return str(run["state"])
 
     def tries(self, run_id: str) -> list[int]:
-        """How often each mapped task was tried."""
+        """Return the number of tries of each mapped task, sorted."""
         _, found = self._airflow.call("GET", f"dags/{job.DAG_ID}/dagRuns/{run_id}/taskInstances?task_id=process")
         return sorted(task["try_number"] for task in found["task_instances"])
 
@@ -90,7 +90,7 @@ class Scheduled:
         return self.state(run_id)
 
     def kill_scheduler(self) -> None:
-        """The scheduler, its executor and the tasks under it, as when its machine goes."""
+        """Kill the scheduler, its executor and their tasks, as when their machine fails."""
         for process in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error):
                 if process.environ().get("AIRFLOW_HOME") == self._env["AIRFLOW_HOME"] and "scheduler" in process.cmdline():
@@ -104,7 +104,7 @@ class Scheduled:
 
 @contextlib.contextmanager
 def at_work(world: World) -> Iterator[tuple[Scheduled, str]]:
-    """Airflow, and a run of it whose requests to the detector hang after the first answers."""
+    """Start Airflow and a run whose requests to the detector block after the first answers."""
     world.settings = {"TASK_BACKOFF_S": 5, "DETECTOR_READ_TIMEOUT_S": 120}
     world.add(RECORDS)
     world.detecting = CallGate(FIRST)

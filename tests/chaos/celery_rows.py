@@ -1,4 +1,4 @@
-"""Rows with the CeleryExecutor: two workers of one task each behind a broker, and one of them goes."""
+"""Rows with the CeleryExecutor: two workers with one task each, one of which ends."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ START_S = 180.0
 
 
 class Worker:
-    """A Celery worker that runs one task at a time; it leads a session, and its tasks are in it."""
+    """A Celery worker that runs one task at a time, in the process group that it leads."""
 
     def __init__(self, name: str, folder: Path) -> None:
         self._name = name
         self._folder = folder / name
-        # It is asked alone, and not its tasks: each row tells what it passes on to them.
+        # Not stop_all: a row shows which signals the worker passes on to its tasks.
         self._child = ChildProcess(name, self._folder, stop_s=10)
 
     def start(self, env: dict[str, str]) -> None:
@@ -44,20 +44,20 @@ class Worker:
         self._child.start([sys.executable, "-m", "airflow", *words], cwd=ROOT, env=env)
 
     def signal(self, number: int) -> None:
-        """To the worker alone, as a machine's init or a container's runtime sends it."""
-        session = self._session()
-        send(number, [member for member in session.members() if member.pid == session.pid])
+        """Send a signal to the worker only, as init or a container runtime does."""
+        group = self._group()
+        send(number, [member for member in group.members() if member.pid == group.pid])
 
     def kill(self) -> None:
-        """SIGKILL to it and to all that it started, as when its machine goes."""
-        session = self._session()
-        until(lambda: not _killed(session), within_s=10, what="a killed worker ends")
+        """Kill the worker and all its descendants, as when their machine fails."""
+        group = self._group()
+        until(lambda: not _killed(group), within_s=10, what="a killed worker ends")
 
-    def _session(self) -> ProcessGroup:
+    def _group(self) -> ProcessGroup:
         (record,) = (self._folder / "running").glob("*.json")
-        session = ProcessGroup.read(record)
-        assert session
-        return session
+        group = ProcessGroup.read(record)
+        assert group
+        return group
 
     def await_end(self) -> int | None:
         until(lambda: self._child.exit_code() is not None, within_s=RUN_S, what=f"{self._name} ends by itself")
@@ -67,16 +67,16 @@ class Worker:
         self._child.stop()
 
 
-def _killed(session: ProcessGroup) -> bool:
-    """Whether there was anything to kill."""
-    found = session.members()
+def _killed(group: ProcessGroup) -> bool:
+    """Kill the processes of the group that still run; return whether there were any."""
+    found = group.members()
     send(signal.SIGKILL, found)
     return bool(found)
 
 
 @contextlib.contextmanager
 def at_work(world: World) -> Iterator[tuple[Scheduled, str, Worker]]:
-    """A run whose two tasks are at work, on a worker each; their requests to the detector hang after the first answers."""
+    """Start a run with one task on each of two workers, whose requests to the detector block after the first answers."""
     world.settings = {"TASK_BACKOFF_S": 5, "DETECTOR_READ_TIMEOUT_S": 120}
     world.add(RECORDS)
     world.detecting = CallGate(FIRST)
@@ -101,7 +101,7 @@ def at_work(world: World) -> Iterator[tuple[Scheduled, str, Worker]]:
         yield scheduled, run_id, workers[0]
 
 
-def dies(world: World) -> float:
+def worker_dies(world: World) -> float:
     with at_work(world) as (scheduled, run_id, worker):
         began = time.monotonic()
         worker.kill()
@@ -112,8 +112,8 @@ def dies(world: World) -> float:
         return began
 
 
-def ends_what_it_has(world: World) -> float:
-    """A warm shutdown: it takes no other task, and ends when the one that it has is through."""
+def warm_shutdown(world: World) -> float:
+    """Shut a worker down warm: it accepts no further task and ends after its current one."""
     with at_work(world) as (scheduled, run_id, worker):
         began = time.monotonic()
         worker.signal(signal.SIGTERM)
@@ -124,8 +124,8 @@ def ends_what_it_has(world: World) -> float:
         return began
 
 
-def gives_back(world: World) -> float:
-    """A cold shutdown: its task is told to stop, and gives back what it holds within its grace."""
+def cold_shutdown(world: World) -> float:
+    """Shut a worker down cold: its task gets a signal and releases its records within the grace period."""
     with at_work(world) as (scheduled, run_id, worker):
         began = time.monotonic()
         worker.signal(signal.SIGQUIT)
@@ -139,7 +139,7 @@ def gives_back(world: World) -> float:
 
 def celery_rows() -> list[Row]:
     return [
-        Row("SIGKILL of a Celery worker and its children while detecting", dies, asked_twice_max=SLOTS),
-        Row("SIGTERM to a Celery worker while detecting (warm shutdown)", ends_what_it_has),
-        Row("SIGQUIT to a Celery worker while detecting (cold shutdown)", gives_back, asked_twice_max=SLOTS),
+        Row("SIGKILL of a Celery worker and its children while detecting", worker_dies, asked_twice_max=SLOTS),
+        Row("SIGTERM to a Celery worker while detecting (warm shutdown)", warm_shutdown),
+        Row("SIGQUIT to a Celery worker while detecting (cold shutdown)", cold_shutdown, asked_twice_max=SLOTS),
     ]

@@ -20,7 +20,7 @@ TOOK_S = pytest.StashKey[float]()
 
 
 def chosen(request: pytest.FixtureRequest) -> list[Row]:
-    """The rows that this call of pytest asks for."""
+    """Return the rows that this call of pytest runs."""
     calls = [item.callspec for item in request.session.items if isinstance(item, pytest.Function) and hasattr(item, "callspec")]
     return [cast("Row", call.params["row"]) for call in calls if "row" in call.params]
 
@@ -38,7 +38,7 @@ def results(
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config) -> None:
-    """Print the table; the page gets its rows where all of them held."""
+    """Print the table; write it to the page if all rows passed."""
     from tests.chaos.test_matrix import ROWS  # noqa: PLC0415  # pytest imports it as a test
 
     if not (ended := config.stash.get(ENDED, [])):

@@ -1,4 +1,4 @@
-"""Plays the rows of the matrix, a few side by side, and writes what came of them."""
+"""Runs the rows of the kill matrix, a few at a time, and writes their results to a page."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class Result:
     row: Row
     counted: Counted
     stuck: int
-    """Records that were still held one lease after the death, or are at the end."""
+    """Records still claimed one lease after the death, or at the end."""
     quarantined: int
     slow_to_end: list[str]
     seconds: float
-    """From what happened to the end of the last run."""
+    """From the fault to the end of the last run."""
     day: date
 
     @property
@@ -53,7 +53,7 @@ class Result:
         return self.row.name, *counts, f"{self.seconds:.1f}", f"{self.day}"
 
     def check(self) -> None:
-        """Each record once, whatever died."""
+        """Assert that each record was committed exactly once."""
         assert (self.counted.lost, self.counted.duplicates, self.stuck) == (0, 0, 0)
         assert self.quarantined == self.row.quarantined
         assert self.counted.asked_twice <= self.row.asked_twice_max
@@ -62,7 +62,7 @@ class Result:
 
 @contextlib.contextmanager
 def playing(rows: Sequence[Row], *, postgres: Postgres, template: str, s3: S3, folder: Path) -> Iterator[dict[str, Future[Result]]]:
-    """The rows, under way: by name, what will have come of them."""
+    """Start all rows; yield their future results by name."""
     numbers = itertools.count()
 
     def play(row: Row) -> Result:
@@ -110,7 +110,7 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def write_page(results: Sequence[Result], names: Sequence[str], *, took_s: float, page: Path = PAGE) -> None:
-    """Put the rows into the page's table, which has them in the order of *names*; those that were not played stay as they are."""
+    """Write the rows to the page's table, in the order of *names*; rows without a new result stay."""
     text = page.read_text()
     (before, rest), after = text.split(BEGIN), text.split(END)[1]
     lines = [line.strip("| ").split(" | ") for line in rest.split(END)[0].splitlines() if line.startswith("|")]
@@ -121,8 +121,8 @@ def write_page(results: Sequence[Result], names: Sequence[str], *, took_s: float
 
 
 def _made(results: Sequence[Result], names: Sequence[str], took_s: float) -> str:
-    """When and on what the table was made."""
+    """Return the sentence about the date, the machine and the duration."""
     cores, memory_gib = os.cpu_count(), psutil.virtual_memory().total / 2**30
     where = f"{platform.system()} on {cores} cores and {memory_gib:.0f} GiB"
-    played = f"{datetime.now(UTC):%Y-%m-%d}, {where}: {len(results)} rows in {took_s:.0f} s, up to {AT_ONCE} of them side by side."
-    return played if len(results) == len(names) else f"{played} The others were played before, on the day in the last column."
+    played = f"{datetime.now(UTC):%Y-%m-%d}, {where}: {len(results)} rows in {took_s:.0f} s, up to {AT_ONCE} of them at the same time."
+    return played if len(results) == len(names) else f"{played} The others were run earlier, on the day in the last column."

@@ -1,4 +1,4 @@
-"""Rows in which the tasks live, and what they stand on goes away, or others work beside them."""
+"""Rows in which the tasks survive: services become unavailable, other runs work at the same time, an image kills its worker."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ RECORDS = 40
 POISON = 17
 RUNS_MAX = 5
 DEATHS_MAX = 7
-"""After so many the image is found; with each, what was in flight for others is lost."""
+"""Most deaths until the image is identified. Each loses the requests in flight for other records."""
 
 
 def during_work(
     name: str,
-    strike: Callable[[World], None],
-    mend: Callable[[World], None],
+    break_it: Callable[[World], None],
+    repair: Callable[[World], None],
     *,
     held: str,
     away_s: float = 0.0,
     own_server: bool = False,
     **settings: float,
 ) -> Row:
-    """Something goes away while requests are in flight: images (`fetching`) or answers (`detecting`)."""
+    """Return a row with an outage while requests for images (*held* `fetching`) or to the detector (`detecting`) are in flight."""
 
     def play(world: World) -> float:
         world.settings = settings
@@ -51,10 +51,10 @@ def during_work(
         run.start()
         until(lambda: gate.blocked == SLOTS and world.committed == DONE, within_s=WITHIN_S, what=name)
         began = time.monotonic()
-        strike(world)
+        break_it(world)
         gate.open()
-        time.sleep(away_s)  # that is how long it is gone
-        mend(world)
+        time.sleep(away_s)  # the duration of the outage
+        repair(world)
         run.wait(within_s=RUN_S)
         assert run.state == "success"
         return began
@@ -63,7 +63,7 @@ def during_work(
 
 
 def at_commit(name: str, *, deliver: bool) -> Row:
-    """The connections of commits are cut: before the server has them, or when it has done them."""
+    """Return a row that cuts the connections of commits, before the server has received them or after it has executed them."""
 
     def play(world: World) -> float:
         world.add(RECORDS)
@@ -94,7 +94,7 @@ def inside_commit(world: World) -> float:
     return began
 
 
-def postgres_dies(world: World) -> None:
+def kill_postgres(world: World) -> None:
     server = psutil.Process(int((world.postgres.data / "postmaster.pid").read_text().split()[0]))
     for process in (server, *server.children(recursive=True)):
         process.kill()
@@ -103,22 +103,22 @@ def postgres_dies(world: World) -> None:
     wait_until_ready(world.postgres, within_s=WITHIN_S)
 
 
-def everything_is_swallowed(world: World) -> None:
+def black_hole_everything(world: World) -> None:
     for proxy in (world.database, world.bucket, world.images, world.detector):
         proxy.black_hole()
 
 
-def everything_passes(world: World) -> None:
+def forward_everything(world: World) -> None:
     for proxy in (world.database, world.bucket, world.images, world.detector):
         proxy.forward()
 
 
-def detector_goes(world: World) -> None:
+def refuse_detector(world: World) -> None:
     world.detector.refuse()
 
 
 def side_by_side(world: World) -> float:
-    """Two runs and a backfill over the same records at once, each with two tasks."""
+    """Run two runs and a backfill on the same records at the same time, each with two tasks."""
     world.add(300)
     (start,) = (row["at"] for row in world.rows("select min(captured_at) as at from anomaly.records"))
     began = time.monotonic()
@@ -136,7 +136,7 @@ def side_by_side(world: World) -> float:
 
 
 def poison(world: World) -> float:
-    """One image among 50 kills the process that fetches it, each time."""
+    """Kill the process that fetches one image among 50, each time."""
 
     def at(number: int) -> None:
         if number == POISON:
@@ -160,18 +160,20 @@ def poison(world: World) -> float:
 def outage_rows() -> list[Row]:
     gone = partial(during_work, held="detecting")
     return [
-        gone("SIGKILL of Postgres, and its restart", postgres_dies, lambda _: None, own_server=True),
+        gone("SIGKILL of Postgres, and its restart", kill_postgres, lambda _: None, own_server=True),
         gone("database gone for 20 s", lambda w: w.database.refuse(), lambda w: w.database.forward(), away_s=20),
         at_commit("connection cut before the commit is sent", deliver=False),
         Row("connection cut while the commit runs", inside_commit),
         at_commit("connection cut after the commit, before its answer", deliver=True),
         gone("S3 gone for 20 s", lambda w: w.bucket.refuse(), lambda w: w.bucket.forward(), away_s=20),
         # The retries wait 5, 10 and 20 s, so that the last one comes after the outage.
-        during_work("detector gone for 30 s", detector_goes, lambda w: w.detector.forward(), held="fetching", away_s=30, TASK_BACKOFF_S=5),
+        during_work(
+            "detector gone for 30 s", refuse_detector, lambda w: w.detector.forward(), held="fetching", away_s=30, TASK_BACKOFF_S=5
+        ),
         during_work(
             "every connection black-holed for 20 s",
-            everything_is_swallowed,
-            everything_passes,
+            black_hole_everything,
+            forward_everything,
             held="fetching",
             away_s=20,
             DETECTOR_READ_TIMEOUT_S=5,

@@ -1,4 +1,4 @@
-"""A row of the matrix: what dies, when, and who goes on."""
+"""Rows of the kill matrix in which the process of a task dies at a chosen point."""
 
 from __future__ import annotations
 
@@ -15,54 +15,54 @@ if TYPE_CHECKING:
     from tests.chaos.world import World
 
 FIRST = 4
-"""Records that are done before anything dies; psycopg prepares most statements on their sixth use, and a trap reads their text."""
+"""Records that are done before the fault. Few, because psycopg prepares most statements on their sixth use and traps match their text."""
 RECORDS = FIRST + HELD_MAX
 RUN_S = 120.0
 
 CONNECT = b"idle_in_transaction_session_timeout"
 OPEN = b"opened_at = clock_timestamp(), alone = null"
 COMMIT = b"images/sha256/"
-"""The key of an image, which a task sends with its commits only. Their text is sent once for each connection."""
+"""Part of an image's key, which a task sends with commits only. (It sends the text of a prepared commit once a connection.)"""
 CLAIM = b"-- Claims one chunk of pending records"
 END = b"set ended_at = clock_timestamp(), tally"
 
 
 Armed = tuple[Callable[[], bool], Callable[[bool], None]]
-"""What tells whether a moment is reached, and what ends it: called with whether the task is dead by then."""
+"""Two functions: whether the point is reached, and one that lets work continue, called with whether the task is dead."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row; *play* returns the monotonic time at which it struck."""
+    """One row. *play* returns the monotonic time of the fault."""
 
     name: str
     play: Callable[[World], float]
     asked_twice_max: int = 0
     quarantined: int = 0
     own_server: bool = False
-    """It kills the database's server."""
+    """Whether it kills the database server."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """A moment in a task's life. *arm* makes a task stop there."""
+    """A point in the work of a task. *arm* makes a task stop there."""
 
     name: str
     arm: Callable[[World], Armed]
     task: str = "process"
     asked_twice_max: int = 0
     hangs: bool = False
-    """What the task waits for comes only after the task's end."""
+    """Whether the task stays blocked at the point until it has ended."""
 
 
-def _trapped(
+def _in_trap(
     world: World, pattern: bytes, *, skip: int = 0, deliver: bool = False, s3: bool = False, then: Callable[[], bool] = lambda: True
 ) -> Armed:
     trap = (world.bucket if s3 else world.database).trap(pattern, skip=skip, deliver=deliver)
     return (lambda: trap.caught > 0 and then()), lambda dead: trap.cut() if dead else trap.release()
 
 
-def _held(world: World, gate: CallGate) -> Armed:
+def _blocked(world: World, gate: CallGate) -> Armed:
     return (lambda: gate.blocked >= SLOTS and world.committed == FIRST), lambda _dead: gate.open()
 
 
@@ -71,64 +71,64 @@ def _opened(world: World) -> bool:
 
 
 def _connecting(world: World) -> Armed:
-    """A detector that hangs keeps a task that does not heed the signal from ending by itself."""
+    """Block the detector, too, so that a task that ignores the signal does not end by itself."""
     world.detecting = CallGate(0)
-    reached, go_on = _trapped(world, CONNECT, skip=2)  # the claim opens two connections before
+    reached, resume = _in_trap(world, CONNECT, skip=2)  # the claim opens two connections before
 
-    def go(dead: bool) -> None:  # noqa: FBT001  # as Armed has it
-        go_on(dead)
+    def resume_all(dead: bool) -> None:  # noqa: FBT001  # the type Armed
+        resume(dead)
         if dead:
             world.detecting.open()
 
-    return reached, go
+    return reached, resume_all
 
 
 def _fetching(world: World) -> Armed:
     world.fetching = CallGate(FIRST)
-    return _held(world, world.fetching)
+    return _blocked(world, world.fetching)
 
 
 def _detecting(world: World) -> Armed:
     world.detecting = CallGate(FIRST)
-    return _held(world, world.detecting)
+    return _blocked(world, world.detecting)
 
 
-def _inside(world: World) -> Armed:
+def _inside_commit(world: World) -> Armed:
     waiting = world.shut_commits(after=FIRST)
     return (lambda: waiting() > 0 and world.answers == RECORDS), lambda _dead: world.open_commits()
 
 
 POINTS = (
     Point("before it is connected", _connecting),
-    Point("after claim", lambda w: _trapped(w, OPEN)),
-    Point("after open", lambda w: _trapped(w, OPEN, deliver=True, then=lambda: _opened(w))),
+    Point("after claim", lambda w: _in_trap(w, OPEN)),
+    Point("after open", lambda w: _in_trap(w, OPEN, deliver=True, then=lambda: _opened(w))),
     Point("while fetching", _fetching, hangs=True),
     Point("while detecting", _detecting, hangs=True, asked_twice_max=SLOTS),
     Point(
         "after the answer before the archive",
-        lambda w: _trapped(w, w.put("answers"), skip=FIRST, s3=True, then=lambda: w.committed == FIRST and w.quiet()),
+        lambda w: _in_trap(w, w.put("answers"), skip=FIRST, s3=True, then=lambda: w.committed == FIRST and w.quiet()),
         asked_twice_max=2 * SLOTS,
     ),
-    Point("after the archive before the commit", lambda w: _trapped(w, COMMIT, skip=FIRST, then=lambda: w.answers == RECORDS)),
-    Point("inside the commit", _inside),
+    Point("after the archive before the commit", lambda w: _in_trap(w, COMMIT, skip=FIRST, then=lambda: w.answers == RECORDS)),
+    Point("inside the commit", _inside_commit),
     Point(
         "after the commit before its answer",
-        lambda w: _trapped(w, COMMIT, skip=FIRST, deliver=True, then=lambda: w.answers == RECORDS and w.committed > FIRST),
+        lambda w: _in_trap(w, COMMIT, skip=FIRST, deliver=True, then=lambda: w.answers == RECORDS and w.committed > FIRST),
     ),
-    Point("after the commit before the task ends", lambda w: _trapped(w, END, then=lambda: w.committed == RECORDS)),
+    Point("after the commit before the task ends", lambda w: _in_trap(w, END, then=lambda: w.committed == RECORDS)),
 )
 CLAIM_POINTS = (
-    Point("claim: after its commit", lambda w: _trapped(w, CLAIM, deliver=True, then=lambda: w.count("chunks") > 0), task="claim"),
-    Point("claim: before its XCom", lambda w: _trapped(w, w.put("runs"), s3=True), task="claim"),
+    Point("claim: after its commit", lambda w: _in_trap(w, CLAIM, deliver=True, then=lambda: w.count("chunks") > 0), task="claim"),
+    Point("claim: before its XCom", lambda w: _in_trap(w, w.put("runs"), s3=True), task="claim"),
 )
 
 
 def dies(point: Point, signal: str, *, retried: bool) -> Row:
-    """The process of a task dies at this point, and its retry goes on, or the next run once a lease is over."""
+    """Return a row in which a task dies at this point; its retry continues, or the next run once its lease has expired."""
 
     def play(world: World) -> float:
         world.add(RECORDS)
-        reached, go_on = point.arm(world)
+        reached, resume = point.arm(world)
         run = world.run("first")
         run.start()
         until(reached, within_s=WITHIN_S, what=point.name)
@@ -138,10 +138,10 @@ def dies(point: Point, signal: str, *, retried: bool) -> Row:
         victim = run.living(point.task)
         if signal == "SIGKILL":
             victim.kill()
-            go_on(True)
+            resume(True)
         else:
-            victim.terminate(meanwhile=(lambda: None) if point.hangs else lambda: go_on(False))
-            go_on(True)
+            victim.terminate(meanwhile=(lambda: None) if point.hangs else lambda: resume(False))
+            resume(True)
         if not retried:
             run.wait(within_s=RUN_S)
             world.stuck = world.await_leases_over()

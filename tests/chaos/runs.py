@@ -1,4 +1,4 @@
-"""A run of the DAG as a scheduler takes it through its tasks, without one: tries, retries after a delay or a death, the report."""
+"""Runs the DAG's tasks in order without a scheduler: tries, retries after a delay or a death, the report."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from tests.chaos.world import World
 
 MAX_TRIES = 3
-"""As the DAG has it: retries, not counting the first try."""
+"""Retries after the first try, as in the DAG."""
 
 
 class DagRun:
-    """Starts on `start`; `wait` is until its end. Its methods are for the test's thread."""
+    """A run that `start` starts on a thread. Call its methods from the test's thread only."""
 
     def __init__(
         self, world: World, run_id: str, *, window: tuple[datetime, datetime] | None = None, batch_size: int = 10, chunk_size: int = 10
@@ -48,7 +48,7 @@ class DagRun:
             raise self.broken
 
     def abandon(self) -> None:
-        """Nothing of it is tried again, and no report closes it: its scheduler has gone, too."""
+        """Retry nothing more and run no report, as when the scheduler dies, too."""
         self._abandoned.set()
 
     @property
@@ -56,13 +56,13 @@ class DagRun:
         return "success" if set(self._states) <= {"success"} else "failed"
 
     def living(self, task: str) -> Try:
-        """The one try of a task that is alive."""
+        """Return the only try of a task that is alive."""
         (found,) = [each for each in list(self.tries[task]) if each.alive]
         return found
 
     def _drive(self) -> None:
         try:
-            claimed = self._to_its_end("claim", {})
+            claimed = self._run_task("claim", {})
             chunks = claimed or []
             mapped = [threading.Thread(target=self._process, args=(index, chunk), daemon=True) for index, chunk in enumerate(chunks)]
             for thread in mapped:
@@ -70,15 +70,15 @@ class DagRun:
             for thread in mapped:
                 thread.join()
             if not self._abandoned.is_set():
-                self._to_its_end("report", {})
-        except BaseException as exc:  # noqa: BLE001  # the test's thread raises it
+                self._run_task("report", {})
+        except BaseException as exc:  # noqa: BLE001  # raised again on the test's thread
             self.broken = exc
 
     def _process(self, index: int, chunk: Any) -> None:
-        self._to_its_end("process", {"chunk": chunk, "map_index": index})
+        self._run_task("process", {"chunk": chunk, "map_index": index})
 
-    def _to_its_end(self, task: str, more: dict[str, Any]) -> Any:
-        """Try a task as often as Airflow does; what it returned, None where it failed."""
+    def _run_task(self, task: str, more: dict[str, Any]) -> Any:
+        """Try a task as often as Airflow does; return its value, None if it failed."""
         for number in range(1, MAX_TRIES + 2):
             asked = {"task": task, "run": self._run, "map_index": -1, "try_number": number, "max_tries": MAX_TRIES, **more}
             ended = self._one_try(task, asked)
@@ -98,5 +98,5 @@ class DagRun:
         started = self._world.start_try(asked)
         self.tries[task].append(started)
         while started.alive:
-            time.sleep(0.02)  # it lives in another process, which may be killed at any moment
+            time.sleep(0.02)  # a process that may be killed at any moment
         return started.ended()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tests.chaos.matrix import Result
 
-# The long ones first, since a few are played side by side.
+# The long ones first, because a few run at the same time.
 ROWS = [*airflow_rows(), *celery_rows(), *outage_rows(), *process_rows()]
 
 

@@ -1,7 +1,7 @@
-"""Runs the real tasks, each try in a process of its own, as Airflow's workers do: a server that forks them.
+"""Runs the real tasks, each try in a forked process, as Airflow's workers do.
 
-Airflow's imports take seconds, so they are paid once. Each line on stdin asks for one task; the answer is its process id.
-How it ended stands in a file; one that was killed leaves none.
+Imports Airflow once, which takes seconds. Each line on stdin starts one try; its process id is printed to stdout. A try writes its
+outcome to a file; a killed one leaves none.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from airflow.sdk import Asset
-from airflow.sdk.api.datamodels._generated import DagRunType  # what a task is given; it has no public name
+from airflow.sdk.api.datamodels._generated import DagRunType  # the type in a task's context; it has no public name
 from airflow.sdk.execution_time.context import set_current_context
 
 from anomaly.errors import RunStopped, TryEnded
@@ -30,7 +30,7 @@ log = logging.getLogger("chaos")
 
 
 class Ti(SimpleNamespace):
-    """What the tasks ask of their task instance."""
+    """The part of a task instance that the tasks use."""
 
     def get_task_states(self, **_: Any) -> dict[str, dict[str, str]]:
         states: dict[str, dict[str, str]] = self.states
@@ -38,7 +38,7 @@ class Ti(SimpleNamespace):
 
 
 class Memory:
-    """Outlives a try."""
+    """A task state store in a file, kept between tries."""
 
     def __init__(self, path: str) -> None:
         self._path = Path(path)
@@ -56,7 +56,7 @@ class Events(dict[Any, Any]):
 
 
 def default_params() -> dict[str, Any]:
-    """As the DAG file has them."""
+    """Return the params of the DAG file with their defaults."""
     spec = importlib.util.spec_from_file_location("dag_file", DAG_FILE)
     assert spec
     assert spec.loader
@@ -81,7 +81,7 @@ def context_of(asked: dict[str, Any]) -> Any:
 
 
 def work(asked: dict[str, Any]) -> dict[str, Any]:
-    """Do the task; what came of it, in Airflow's eyes."""
+    """Run the task; return the outcome as Airflow would see it."""
     actions: dict[str, Any] = {"claim": detection.claim, "process": detection.process, "report": lambda: detection.report(Asset("results"))}
     arguments = [asked["chunk"]] if asked["task"] == "process" else []
     with set_current_context(context_of(asked)):
@@ -103,7 +103,7 @@ def child(asked: dict[str, Any]) -> None:
     os.dup2(out, 1)
     os.dup2(out, 2)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    # As Airflow's own handler in a task's process: it returns, and by itself ends nothing.
+    # Airflow's own handler in a task's process also returns and does not end the process.
     signal.signal(signal.SIGTERM, lambda *_: None)
     os.environ.update(asked["env"])
     logging.basicConfig(
@@ -118,8 +118,8 @@ def child(asked: dict[str, Any]) -> None:
 
 def serve() -> None:
     said = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # Airflow prints there, too
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # who has ended is gone at once
+    os.dup2(2, 1)  # Airflow prints to stdout, too
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies
     print("ready", file=said, flush=True)
     for line in sys.stdin:
         asked = json.loads(line)

@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 KILL_AFTER_S = 5.0
-"""What Airflow leaves a task between SIGTERM and SIGKILL."""
+"""Time between SIGTERM and SIGKILL of a task, as in Airflow."""
 
 
 def until(condition: Callable[[], object], *, within_s: float, what: str, every_s: float = 0.02) -> None:
-    """Wait for a condition, with a bound."""
+    """Wait until a condition holds; raise TimeoutError after *within_s* seconds."""
     deadline = time.monotonic() + within_s
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError(f"not within {within_s:g} s: {what}")
-        time.sleep(every_s)  # what is waited for happens in other processes
+        time.sleep(every_s)  # the condition depends on other processes
 
 
 @dataclass(frozen=True)
 class Try:
-    """One try of one task, in a process of its own."""
+    """One try of a task, in its own process."""
 
     pid: int
     answer: Path
@@ -50,7 +50,7 @@ class Try:
         return True
 
     def ended(self) -> dict[str, Any] | None:
-        """What came of it once its process has gone; None where it was killed."""
+        """Return its outcome once its process has ended; None if it was killed."""
         if not self.answer.exists():
             return None
         found: dict[str, Any] = json.loads(self.answer.read_text())
@@ -62,7 +62,7 @@ class Try:
         until(lambda: not self.alive, within_s=10, what="a killed process ends")
 
     def terminate(self, *, meanwhile: Callable[[], None] = lambda: None) -> None:
-        """SIGTERM, and SIGKILL for who is still there when the grace is over, as Airflow does it."""
+        """Send SIGTERM, and SIGKILL after KILL_AFTER_S, as Airflow does."""
         os.kill(self.pid, signal.SIGTERM)
         meanwhile()
         try:
@@ -73,7 +73,7 @@ class Try:
 
 
 class Workers:
-    """A process that has the project and Airflow loaded, and forks each try from itself."""
+    """A process that has imported the project and Airflow, and forks each try."""
 
     def __init__(self, home: Path) -> None:
         self._home = home
@@ -91,7 +91,7 @@ class Workers:
     def __enter__(self) -> Self:
         command = [sys.executable, "-m", "tests.chaos.worker"]
         self._log = (self._home / "workers.log").open("w")
-        self._process = subprocess.Popen(  # noqa: S603  # our own words
+        self._process = subprocess.Popen(  # noqa: S603  # a constant command
             command, cwd=ROOT, env=self._env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True
         )
         assert self._read() == "ready", (self._home / "workers.log").read_text()

@@ -1,4 +1,4 @@
-"""All that a run meets: real Postgres and S3 behind proxies, image host and detector scripted, workers that can be killed."""
+"""The services of a run: real Postgres and S3 behind proxies, a scripted image host and detector, workers that can be killed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 SLOTS = 4
 LEASE_S = 10
-"""The shortest that is allowed."""
+"""The shortest lease that settings allow."""
 MARGIN_S = 2.0
 WITHIN_S = 60.0
 QUIET_S = 1.0
@@ -51,26 +51,26 @@ SETTINGS = {
     "TASK_BACKOFF_S": 1,
 }
 HELD_MAX = 2 * SLOTS + SLOTS + SLOTS
-"""Records that a task holds in work at once, with these settings."""
+"""Most records that a task works on at once, with these settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Counted:
-    """What became of the records, and what it cost."""
+    """Counts over the records after a row."""
 
     records: int
     lost: int
-    """Neither done nor in quarantine, or without exactly its log and flags."""
+    """Records neither done nor quarantined, or done without their result, log entry and flags."""
     duplicates: int
-    """Results or log entries of a commit beyond the first."""
+    """Results or log entries of commits beyond the first of a record."""
     stuck: int
-    """Still claimed."""
+    """Records still claimed."""
     asked_twice: int
     """Requests to the detector for an image beyond the first."""
 
 
 class World:
-    """From `with` to its end."""
+    """The services of one row, open between enter and exit."""
 
     def __init__(self, dsn: str, postgres: Postgres, s3: S3, workers: Workers, folder: Path) -> None:
         to = conninfo_to_dict(dsn)
@@ -89,10 +89,10 @@ class World:
         self.fetching = CallGate(10**9)
         self.detecting = CallGate(10**9)
         self.settings: dict[str, float] = {}
-        """In place of `SETTINGS`."""
+        """Overrides of `SETTINGS`."""
         self.slow_to_end: list[str] = []
         self.stuck = 0
-        """Records still leased to the dead one lease after its death."""
+        """Records still leased to a dead worker one lease after its death."""
         self.tries: list[Try] = []
 
     def __enter__(self) -> Self:
@@ -118,14 +118,14 @@ class World:
             if each.alive:
                 each.kill()
 
-    # ── what is asked
+    # ── image host and detector
 
     def _detect(self, _seen: Seen) -> Reply:
         self.detecting.wait()
         return Reply(body=b'{"score": 0.25, "is_anomaly": false}', content_type="application/json")
 
     def add(self, count: int, *, at: Callable[[int], None] = lambda _: None) -> None:
-        """Records with an image of their own; *at* is told the number of each one that is fetched."""
+        """Insert records, each with its own image; call *at* with the number of each image that is fetched."""
         for number in range(count):
             self._add_image(number, at)
         base = f"http://127.0.0.1:{self.images.port}/image/"
@@ -182,7 +182,7 @@ class World:
             "ANOMALY_LOG_FILE": str(self.folder / "anomaly_detection.log"),
         }
 
-    # ── what there is
+    # ── reads
 
     def rows(self, query: str, **params: Any) -> list[dict[str, Any]]:
         with psycopg.connect(self.dsn, autocommit=True, row_factory=dict_row, connect_timeout=2) as sql:
@@ -193,7 +193,7 @@ class World:
             sql.execute(statement, params)
 
     def count(self, table: str, condition: str = "true") -> int:
-        found: int = self.rows(f"select count(*) as n from anomaly.{table} where {condition}")[0]["n"]  # noqa: S608  # our own words
+        found: int = self.rows(f"select count(*) as n from anomaly.{table} where {condition}")[0]["n"]  # noqa: S608  # constants of the tests
         return found
 
     @property
@@ -201,17 +201,17 @@ class World:
         return self.count("ai_results")
 
     def quiet(self) -> bool:
-        """Whether nobody has asked the detector for a while."""
+        """Return whether the detector has had no request for QUIET_S seconds."""
         return time.monotonic() - self.stub.asked("/detect")[-1].at > QUIET_S
 
     @property
     def answers(self) -> int:
-        """Answers in the bucket."""
+        """Number of answers in the bucket."""
         found = self._client.list_objects_v2(Bucket=self._s3.bucket, Prefix=f"{self._prefix}/answers/")
         return len(found.get("Contents", []))
 
     def put(self, folder: str) -> bytes:
-        """How a request begins that writes below a folder of the bucket."""
+        """Return the first bytes of a request that puts an object below *folder*."""
         return f"PUT /{self._s3.bucket}/{self._prefix}/{folder}/".encode()
 
     def counted(self) -> Counted:
@@ -237,7 +237,7 @@ class World:
             asked_twice=sum(len(keys) - 1 for keys in asked.values()),
         )
 
-    # ── what happens
+    # ── faults and waits
 
     def shut_commits(self, *, after: int) -> Callable[[], int]:
         """Block commits inside their transaction once *after* records are committed, until `open_commits`.
@@ -254,7 +254,7 @@ class World:
         self._shut.close()
 
     def await_leases_over(self) -> int:
-        """Until one lease and a margin after now; how many records are still leased then."""
+        """Wait for one lease and a margin, or until no chunk is leased; return the number of chunks still leased."""
         over = time.monotonic() + LEASE_S + MARGIN_S
         live = "select from anomaly.chunks where ended_at is null and leased_until > clock_timestamp()"
         with contextlib.suppress(TimeoutError):

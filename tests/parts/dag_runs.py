@@ -1,4 +1,4 @@
-"""Runs of the real DAG without a scheduler, each in a process of its own, against the connections that a test gives."""
+"""Runs the real DAG without a scheduler, each run in its own process and with the connections of a test."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Airflow's imports take seconds, so they are paid once: each run is in a fork of a process that has them.
+# Each run is a fork of a process that has imported Airflow, which takes seconds.
 SERVER = """
 import json, os, sys, traceback
 said = os.fdopen(os.dup(1), "w")
-os.dup2(2, 1)  # Airflow prints there, too
+os.dup2(2, 1)  # Airflow prints to stdout, too
 from airflow.dag_processing.dagbag import DagBag
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.postgres.hooks.postgres import PostgresHook
@@ -72,7 +72,7 @@ for line in sys.stdin:
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """What became of a run."""
+    """The outcome of a run."""
 
     run_id: str
     state: str
@@ -80,11 +80,11 @@ class Ended:
     """State and number of tries by task, `process_0` and so on for the mapped ones."""
     xcom_bytes: int
     output: str
-    """The tasks' logs, and whatever else was printed."""
+    """Logs of the tasks, and all other output."""
 
 
 class DagRuns:
-    """A process that has Airflow, its metadata database and the project's DAG loaded."""
+    """A process that has loaded Airflow, its metadata database and the project's DAG."""
 
     def __init__(self, home: Path) -> None:
         self._home = home
@@ -101,10 +101,10 @@ class DagRuns:
         }
 
     def __enter__(self) -> Self:
-        subprocess.run(  # our own words
+        subprocess.run(  # a constant command
             [sys.executable, "-m", "airflow", "db", "migrate"], env=self._env, check=True, capture_output=True
         )
-        self._process = subprocess.Popen(  # noqa: S603  # our own text
+        self._process = subprocess.Popen(  # noqa: S603  # a constant script
             [sys.executable, "-c", SERVER],
             env=self._env,
             stdin=subprocess.PIPE,

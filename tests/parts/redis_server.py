@@ -1,4 +1,4 @@
-"""Redis as our own child, on loopback, with a random password: the broker between Airflow's scheduler and its Celery workers."""
+"""Redis as a child process, on the loopback interface, with a random password: the broker of Celery workers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Redis(Server):
-    """A server that keeps nothing on disk."""
+    """A Redis server without persistence."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__("redis", folder, stop_signal=signal.SIGTERM, stop_s=5)
@@ -28,7 +28,7 @@ class Redis(Server):
 
     def start(self) -> None:
         if (program := shutil.which("redis-server")) is None:
-            raise StartFailed("there is no redis-server on this machine; install it, as in apt-get install redis-server")
+            raise StartFailed("there is no redis-server on this machine; install it, for example by apt-get install redis-server")
         self.port = ports(self.folder / "ports.json", self.name)[self.name]
         config = self.folder / "redis.conf"
         password = secret(self.folder / "password")

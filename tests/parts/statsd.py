@@ -1,4 +1,4 @@
-"""A StatsD server that writes down what it is sent, by whoever has the environment that leads to it."""
+"""A StatsD server that records all measurements."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Sent:
 
 
 class Statsd:
-    """Listens on 127.0.0.1 from `with` to its end, or until it is closed; tags are InfluxDB's."""
+    """Listens on 127.0.0.1 between enter and exit, or until `close`. Reads tags in InfluxDB's format."""
 
     def __enter__(self) -> Self:
         self.sent: list[Sent] = []
@@ -41,7 +41,7 @@ class Statsd:
 
     @property
     def env(self) -> dict[str, str]:
-        """Leads Airflow's own statistics here."""
+        """Environment with which Airflow sends its statistics to this server."""
         return {
             "AIRFLOW__METRICS__STATSD_ON": "True",
             "AIRFLOW__METRICS__STATSD_HOST": self._address[0],
@@ -50,7 +50,7 @@ class Statsd:
         }
 
     def close(self) -> list[Sent]:
-        """All that was sent before this call."""
+        """Stop; return all measurements sent before this call."""
         if self._thread.is_alive():
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as line:
                 line.sendto(END, self._address)  # datagrams on one machine keep their order

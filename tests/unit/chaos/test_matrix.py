@@ -37,7 +37,7 @@ def test_a_row_that_was_not_played_stays_with_its_day_and_one_that_is_no_row_any
         "| S3 goes | 20 | 0 | 0 | 0 | 4 | 2.3 | 2026-11-24 |",
     ]
     assert "2 rows in 8 s" in text
-    assert "The others were played before" in text
+    assert "The others were run earlier" in text
     assert (text.startswith(f"# Before\n{BEGIN}\n"), text.endswith(f"{END}\nAfter.")) == (True, True)
 
 
