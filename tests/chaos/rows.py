@@ -40,7 +40,7 @@ class Row:
     asked_twice_max: int = 0
     quarantined: int = 0
     own_server: bool = False
-    """Whether it kills the database server."""
+    """True if it kills the database server, which then is not shared with other rows."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Point:
     task: str = "process"
     asked_twice_max: int = 0
     hangs: bool = False
-    """Whether the task stays blocked at the point until it has ended."""
+    """True if the task stays blocked at the point until it has ended."""
 
 
 def _in_trap(

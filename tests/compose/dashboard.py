@@ -1,4 +1,4 @@
-"""What the real Prometheus answers to the dashboard's panels."""
+"""Queries Prometheus with the expressions of the dashboard's panels."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-STILL_WHEN_WELL = {"Refusals", "Held", "Retries", "Breaker and leases"}
-"""Panels whose zero is the good news."""
+ZERO_WHEN_WELL = {"Refusals", "Held", "Retries", "Breaker and leases"}
+"""Panels that show zero when all is well."""
 
 
 def filled(server: Server, answers: Path) -> str:
-    """Each panel has data for what docs/operations.md says is sent; the answers are in the file afterwards."""
+    """Expect data in each panel for the metrics that docs/operations.md lists; write the answers to a file."""
     seen = panels(server)
     answers.write_text(json.dumps(seen))
     sent = [
@@ -34,13 +34,13 @@ def filled(server: Server, answers: Path) -> str:
         still = [
             each for each in expressions if not any(value > 0 for series in panel["expressions"][each].values() for _, value in series)
         ]
-        expect(not still or title in STILL_WHEN_WELL, f"the panel {title} shows nothing but zero for {still}")
+        expect(not still or title in ZERO_WHEN_WELL, f"the panel {title} shows nothing but zero for {still}")
         say(f"    panel {title}: {', '.join(sorted(name for series in panel['expressions'].values() for name in series))}")
     return f"{len(seen)} panels with data"
 
 
 def panels(server: Server) -> dict[str, Any]:
-    """The dashboard's panels, and for each of its expressions what Prometheus answers over the last ten minutes."""
+    """Return the dashboard's panels with Prometheus's answers to their expressions over the last ten minutes."""
     dashboard = json.loads((server.tree / "deploy" / "metrics" / "grafana" / "dashboards" / "anomaly.json").read_text())
     return {
         panel["title"]: {
@@ -51,14 +51,14 @@ def panels(server: Server) -> dict[str, Any]:
     }
 
 
-def ask(server: Server, path: str, **query: object) -> Any:
-    url = f"http://127.0.0.1:9090/api/v1/{path}?{urllib.parse.urlencode(query)}"
+def query(server: Server, path: str, **parameters: object) -> Any:
+    url = f"http://127.0.0.1:9090/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
     return json.loads(server.execute("prometheus", "wget", "--quiet", "--output-document=-", url))["data"]
 
 
 def _series(server: Server, expression: str, legend: str) -> dict[str, list[list[float]]]:
     now = time.time()
-    result = ask(server, "query_range", query=expression, start=now - 600, end=now, step=5)["result"]
+    result = query(server, "query_range", query=expression, start=now - 600, end=now, step=5)["result"]
     named = {_named(legend, each["metric"]): each["values"] for each in result}
     numbers = {name: [[float(at), float(value)] for at, value in values if value != "NaN"] for name, values in named.items()}
     return {name: values for name, values in numbers.items() if values}

@@ -1,4 +1,4 @@
-"""Draws what Prometheus answered to the dashboard's panels: `python tests/compose/draw.py .state/compose/panels.json PICTURE.png`."""
+"""Draws Prometheus's answers to the dashboard's panels: `python tests/compose/draw.py .state/compose/panels.json PICTURE.png`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def draw(axis: Any, title: str, panel: dict[str, Any]) -> None:
     axis.set_title(f"{title}, {unit}" if unit else title, loc="left", fontsize=11)
     axis.set_ylim(bottom=0)
     axis.grid(alpha=0.3)
-    axis.xaxis.set_major_formatter(dates.DateFormatter("%H:%M"))  # type: ignore[no-untyped-call]  # it has no types
+    axis.xaxis.set_major_formatter(dates.DateFormatter("%H:%M"))  # type: ignore[no-untyped-call]  # untyped
     if axis.get_legend_handles_labels()[0]:
         axis.legend(fontsize=7, ncols=2)
     else:

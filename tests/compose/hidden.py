@@ -1,4 +1,4 @@
-"""That no password or key of .env is in an image, in what the services print, or in the logs of the tasks."""
+"""Searches for passwords and keys of .env in the images, the output of the services and the logs of the tasks."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 IMAGES = ("anomaly/airflow:local", "anomaly/reference:local")
 SEEN = (ROOT / "constraints.txt").read_bytes()
-"""What is in both images: a search that does not find it would find no password either."""
+"""The content of a file in both images. A search that does not find it would not find a password."""
 MIB = 1024 * 1024
 
 
 def in_images(server: Server) -> str:
-    """Neither in a layer, those included that a later one covers, nor in the history with its commands and variables."""
+    """Search all layers, also files that a later layer hides, and the history with its commands and variables."""
     secrets = {name: value.encode() for name, value in server.secrets().items()}
     size = 0
     for image in IMAGES:
@@ -34,7 +34,7 @@ def in_images(server: Server) -> str:
 
 def in_logs(server: Server) -> str:
     secrets = server.secrets()
-    del secrets["SERVER_S3_ACCESS_KEY"]  # SeaweedFS prints this name of a key when it starts, and each request sends it readably
+    del secrets["SERVER_S3_ACCESS_KEY"]  # not secret: SeaweedFS prints this id at its start, and requests send it in clear text
     printed = server.compose("--profile", "*", "logs", "--no-color")
     expect("the server is prepared" in printed, "the services' logs are not those of this server")
     expect(not (told := [name for name, value in secrets.items() if value in printed]), f"the services' logs hold {told}")
@@ -46,30 +46,30 @@ def in_logs(server: Server) -> str:
 def _files_with(server: Server, texts: list[str]) -> list[str]:
     search = ["grep", "--recursive", "--files-with-matches", "--fixed-strings", "--file=-", "/opt/airflow/logs"]
     ended = server.ended("exec", "--no-TTY", "scheduler", *search, given="\n".join(texts))
-    if ended.returncode not in {0, 1}:  # 1: nothing was found
+    if ended.returncode not in {0, 1}:  # 1: no match
         raise Failed(f"the tasks' logs could not be searched: {ended.stderr}")
     return ended.stdout.splitlines()
 
 
 def _parts(content: Iterable[bytes], wanted: dict[str, bytes], found: set[str]) -> Iterator[int]:
-    """Bytes of each part; *found* gets the names of what is in them, also across the edge of two."""
-    kept, overlap = b"", max(map(len, wanted.values())) - 1
+    """Yield the size of each part; add the names of the texts found to *found*, also texts that span two parts."""
+    buffer, overlap = b"", max(map(len, wanted.values())) - 1
     for part in content:
-        kept += part
-        found.update(name for name, text in wanted.items() if text in kept)
-        kept = kept[-overlap:]
+        buffer += part
+        found.update(name for name, text in wanted.items() if text in buffer)
+        buffer = buffer[-overlap:]
         yield len(part)
 
 
 def _saved(image: str) -> Iterator[bytes]:
-    """All that the image is made of, unpacked."""
+    """Yield the content of the image's files, unpacked."""
     with (
-        subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE) as saving,  # noqa: S603, S607 - our own words
+        subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE) as saving,  # noqa: S603, S607  # a constant command
         tarfile.open(fileobj=saving.stdout, mode="r|") as archive,
     ):
         for member in archive:
             if file := archive.extractfile(member):
-                yield from _unpacked(io.BufferedReader(file))  # type: ignore[arg-type]  # a stream of bytes is enough
+                yield from _unpacked(io.BufferedReader(file))  # type: ignore[arg-type]  # any stream of bytes works
     if saving.returncode:
         raise Failed(f"docker save {image} ended with {saving.returncode}")
 

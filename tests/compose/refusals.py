@@ -1,4 +1,4 @@
-"""What is wrong is told in one sentence, the command fails, and nothing goes round in circles."""
+"""Wrong configurations: each is reported in one sentence, the command fails, and nothing restarts for ever."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import subprocess
 
 QUIET_S = 10
-"""Long enough for Docker to start again what has failed."""
+"""Time in which Docker would restart a failed container."""
 
 
 def no_env(server: Server) -> str:
@@ -27,15 +27,15 @@ def no_env(server: Server) -> str:
 
 
 def wrong_password(server: Server) -> str:
-    return _not_prepared(server, "Postgres refuses SERVER_POSTGRES_PASSWORD", SERVER_POSTGRES_PASSWORD="wrong")  # noqa: S106 - so it says
+    return _not_prepared(server, "Postgres refuses SERVER_POSTGRES_PASSWORD", SERVER_POSTGRES_PASSWORD="wrong")  # noqa: S106  # deliberately wrong
 
 
 def no_bucket(server: Server) -> str:
     of = server.values()
     keys = f"{of['SERVER_S3_ACCESS_KEY']}:{of['SERVER_S3_SECRET_KEY']}"
-    # The slash at its end makes it somebody else's service, whose buckets are not made.
-    theirs = f"aws://{keys}@/?bucket=nothing-here&region_name=us-east-1&endpoint_url=http%3A%2F%2Fs3%3A8333%2F"
-    return _not_prepared(server, "the bucket nothing-here of AIRFLOW_CONN_ANOMALY_S3 does not exist", AIRFLOW_CONN_ANOMALY_S3=theirs)
+    # With the slash at its end it counts as an external service, on which no bucket is created.
+    value = f"aws://{keys}@/?bucket=nothing-here&region_name=us-east-1&endpoint_url=http%3A%2F%2Fs3%3A8333%2F"
+    return _not_prepared(server, "the bucket nothing-here of AIRFLOW_CONN_ANOMALY_S3 does not exist", AIRFLOW_CONN_ANOMALY_S3=value)
 
 
 def taken_port(server: Server) -> str:
@@ -53,19 +53,19 @@ insert into anomaly.records (image_url, captured_at) select image_url, captured_
 
 
 def old_schema(server: Server) -> str:
-    """The newest table is missing, and so is the note that it was made; a record waits."""
-    server.demo(0)  # so that its image is there; done first, since it brings the schema up to date
+    """Undo a migration and its entry in yoyo's table while a record is pending."""
+    server.demo(0)  # starts the image host; first, because it also migrates the schema
     server.sql(OLD)
     said = _refused(server.ended("exec", "--no-TTY", "scheduler", "python", "-m", "anomaly", "check-sql"), "run bin/anomaly migrate")
     run_id = server.trigger()
-    expect(server.finished(run_id) == "failed", "the run on an old schema is not red")
+    expect(server.finished(run_id) == "failed", "the run on an old schema did not fail")
     failed = [task for task in server.tasks(run_id) if task["state"] == "failed"]
     expect({task["try_number"] for task in failed} == {1}, f"on an old schema tasks were tried again: {failed}")
     told = [task["task_id"] for task in failed if "run bin/anomaly migrate" in _log(server, run_id, task["task_id"], task["map_index"])]
-    expect(told != [], "no task on an old schema says what to do")
+    expect(told != [], "no log of a task on an old schema says what to do")
     left = server.sql("select status, count(*) from anomaly.records where status <> 'done' group by status").strip()
     expect(left == "pending|1", f"the run on an old schema left {left}")
-    return f"{said}; the run is red after one try, the log of {' and '.join(told)} says it, too, and the record waits"
+    return f"{said}; the run fails after one try, the log of {' and '.join(told)} has the same sentence, and the record stays pending"
 
 
 def _log(server: Server, run_id: str, task_id: str, map_index: int) -> str:
@@ -73,7 +73,7 @@ def _log(server: Server, run_id: str, task_id: str, map_index: int) -> str:
 
 
 def _not_prepared(server: Server, sentence: str, **values: str) -> str:
-    """With these values in .env, `init` says this and nothing else, and what needs it does not start."""
+    """Expect `init` to print only this sentence with these values in .env, and no service that depends on it to start."""
     with server.wrong(**values):
         ended = server.ended("up", "--detach", "--wait", "--no-build")
         expect(ended.returncode != 0, f"up did not fail: {sentence}")
@@ -85,7 +85,7 @@ def _not_prepared(server: Server, sentence: str, **values: str) -> str:
 
 
 def _refused(ended: subprocess.CompletedProcess[str], sentence: str) -> str:
-    """The one line of all that was written which is no progress."""
+    """Return the only output line with the sentence."""
     lines = [line for line in f"{ended.stdout}\n{ended.stderr}".splitlines() if sentence in line]
     if ended.returncode == 0 or len(lines) != 1:
         raise Failed(f"{sentence}: exit {ended.returncode}, {ended.stdout[-1000:]}{ended.stderr[-1000:]}")
@@ -93,10 +93,10 @@ def _refused(ended: subprocess.CompletedProcess[str], sentence: str) -> str:
 
 
 def _still(server: Server, running: set[str]) -> None:
-    """Only these run, and nothing was or is started again."""
+    """Expect only these services to run, and no restarts."""
     time.sleep(QUIET_S)
     found = [
         line.split() for line in server.inspect('{{index .Config.Labels "com.docker.compose.service"}} {{.State.Status}} {{.RestartCount}}')
     ]
     expect({name for name, status, _ in found if status in {"running", "restarting"}} == running, f"after a failed up: {found}")
-    expect({restarts for *_, restarts in found} == {"0"}, f"something is started again and again: {found}")
+    expect({restarts for *_, restarts in found} == {"0"}, f"containers were restarted: {found}")

@@ -1,6 +1,6 @@
-"""What tests/compose/run watches: every service healthy, 200 records done, a restart that loses nothing, a worker killed at work.
+"""The stages of tests/compose/run: all services healthy, 200 records done, a restart without loss, a worker killed at work.
 
-The stages stand on each other, so the first one that fails is the last one that runs; the summary names them all.
+Each stage builds on the one before, so the first failure ends the run; the summary lists all stages.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ login = {"aws_access_key_id": of.login, "aws_secret_access_key": of.password, "r
 pages = boto3.client("s3", endpoint_url=of.extra["endpoint_url"], **login).get_paginator("list_objects_v2")
 objects = [each for page in pages.paginate(Bucket=of.extra["bucket"]) for each in page.get("Contents", [])]
 there = {each["Key"]: (each["ETag"], each["Size"]) for each in objects}
-# Not what a scheduled run writes meanwhile: its report, and the probe whether the bucket can be written.
+# Without the objects that a scheduled run may write meanwhile: its report, and the probe for write access.
 kept = sorted(each for each in there.items() if each[0].startswith(("images/", "answers/", "heatmaps/")))
 rows = psycopg.connect(records_dsn(os.environ)).execute("select image_key, answer_key, heatmap_key from anomaly.ai_results").fetchall()
 named = {key for row in rows for key in row if key}
@@ -58,27 +58,27 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--without-grafana", action="store_true")
-    asked = parser.parse_args()
-    folder = asked.folder.resolve()
+    options = parser.parse_args()
+    folder = options.folder.resolve()
     server = Server(folder)
     if left := server.inspect("{{.Name}}"):
-        sys.stderr.write(f"{', '.join(left)} of an earlier run are still there: take them down first\n")
+        sys.stderr.write(f"{', '.join(left)} of an earlier run are left; remove them first\n")
         return 2
     say(f"Docker {succeeded(['docker', 'version', '--format', '{{.Server.Version}}']).strip()}, Compose {server.version()}")
-    stages = the_stages(server, folder, with_grafana=not asked.without_grafana)
+    stages = stages_of(server, folder, with_grafana=not options.without_grafana)
     outcomes: dict[str, tuple[bool, str]] = {}
     try:
         for what, stage in stages.items():
-            outcomes[what] = watched(what, stage)
+            outcomes[what] = run_stage(what, stage)
             if not outcomes[what][0]:
                 break
     finally:
-        if not asked.keep:
-            outcomes["down --volumes"] = watched("down --volumes", partial(gone, server))
+        if not options.keep:
+            outcomes["down --volumes"] = run_stage("down --volumes", partial(gone, server))
     return summary(outcomes, not_run=[what for what in stages if what not in outcomes])
 
 
-def the_stages(server: Server, folder: Path, *, with_grafana: bool) -> dict[str, Callable[[], str]]:
+def stages_of(server: Server, folder: Path, *, with_grafana: bool) -> dict[str, Callable[[], str]]:
     kept: dict[str, object] = {}
     return {
         "two images are built": partial(built, server),
@@ -104,8 +104,8 @@ def the_stages(server: Server, folder: Path, *, with_grafana: bool) -> dict[str,
     }
 
 
-def watched(what: str, stage: Callable[[], str]) -> tuple[bool, str]:
-    """Whether it holds, and what was seen."""
+def run_stage(what: str, stage: Callable[[], str]) -> tuple[bool, str]:
+    """Run a stage; return whether it passed, and its result in words."""
     say(f"{what} …")
     try:
         seen = stage()
@@ -247,22 +247,22 @@ def worker_killed(server: Server) -> str:
 
 def up_with_metrics(server: Server, *, with_grafana: bool) -> str:
     server.set(SERVER_METRICS="True", COMPOSE_PROFILES="celery,metrics")
-    # Named, since Compose would ask the registry for the image of a service that is scaled to nothing.
+    # By name, because Compose contacts the registry even for the image of a service that is scaled to 0.
     services = [name for name in server.compose("config", "--services").split() if with_grafana or name != "grafana"]
     took_s = server.up(*services)
-    version = dashboard.ask(server, "status/buildinfo")["version"]
+    version = dashboard.query(server, "status/buildinfo")["version"]
     grafana = "with" if with_grafana else "without"
     return f"{len(server.states())} containers healthy or through after {took_s:.0f} s, {grafana} Grafana; Prometheus {version}"
 
 
 def metrics(server: Server, answers: Path) -> str:
-    """Two runs, since Prometheus takes the first value of a series for its beginning, and not for an increase."""
+    """Run twice: Prometheus counts the first value of a series as its start, not as an increase."""
     for _ in range(2):
         server.demo(RECORDS)
         server.sql(NOWHERE)
         state = server.finished(server.trigger(batch_size=100, chunk_size=20, fresh=True))
         expect(state == "success", f"the run is {state}")
-        time.sleep(30)  # until the last of it is scraped
+        time.sleep(30)  # until Prometheus has scraped the last values
     left = server.sql("select count(*) from anomaly.records where status = 'quarantined' and last_error_code = 'image_not_found'").strip()
     expect(left == "10", f"{left} of 10 records without an image are quarantined")
     return f"{dashboard.filled(server, answers)}; {done_once(server, counts(server)['records'] - 10, quarantined=10)}"
@@ -279,7 +279,7 @@ def gone(server: Server) -> str:
     return "no container, volume or network is left"
 
 
-# ── what is there
+# ── state
 
 
 def counts(server: Server) -> dict[str, int]:
@@ -287,7 +287,7 @@ def counts(server: Server) -> dict[str, int]:
 
 
 def done_once(server: Server, records: int, *, quarantined: int = 0) -> str:
-    """So many records are done, each with one result, and nothing is held any more."""
+    """Expect this number of records done, each with one result, and none claimed."""
     right = dict.fromkeys(("done", "results", "committed", "flags"), records) | {
         "scored_twice": 0,
         "held": 0,

@@ -1,4 +1,4 @@
-"""The services of docker-compose.yaml in a copy of the tree: brought up, asked, and taken down."""
+"""Runs the services of docker-compose.yaml in a copy of the tree, and calls Airflow's API."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ BEGAN = time.monotonic()
 
 
 class Failed(Exception):
-    """What was to be seen was not."""
+    """Raised when an expectation does not hold."""
 
 
 class Server:
-    """The copy, under a project name and on ports of its own; every method but `ended` raises Failed where a command does not succeed."""
+    """A copy of the tree with its own project name and ports. All methods except `ended` raise Failed when a command fails."""
 
     def __init__(self, folder: Path) -> None:
         self.tree = folder / "tree"
@@ -41,9 +41,9 @@ class Server:
         succeeded([str(self.tree / "bin" / "secrets")])
         self.port = _free_port()
         self.set(SERVER_PORT=self.port, SERVER_S3_PORT=_free_port(), SERVER_GRAFANA_PORT=_free_port())
-        # A worker that was killed is missed after this time; Airflow's own 300 s would make the test longer and no better.
+        # Airflow notices a killed worker after this time; its default of 300 s would only make the test longer.
         self.set(AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT=60, ANOMALY_TASK_BACKOFF_S=5)
-        # No scheduled run comes between what is compared but the one that switching the DAG on starts.
+        # No scheduled run during the test, except the one that unpausing the DAG starts.
         self.set(ANOMALY_SCHEDULE="0 0 1 1 *")
         self._compose = ["docker", "compose"] if run(["docker", "compose", "version"]).returncode == 0 else ["docker-compose"]
 
@@ -54,7 +54,7 @@ class Server:
             file.writelines(f"{name}='{value}'\n" for name, value in values.items())
 
     def values(self) -> dict[str, str]:
-        """What .env says; of two lines with a name the last one counts."""
+        """Return the variables of .env; the last line of a name counts."""
         lines = (line.partition("=") for line in self.env.read_text().splitlines())
         return {name: value.strip("'") for name, _, value in lines}
 
@@ -63,7 +63,7 @@ class Server:
 
     @contextlib.contextmanager
     def wrong(self, **values: object) -> Iterator[None]:
-        """Within it, .env says this, too."""
+        """Set these values in .env until exit."""
         right = self.env.read_text()
         self.set(**values)
         try:
@@ -83,16 +83,16 @@ class Server:
         return succeeded([*self._compose, "version", "--short"]).strip()
 
     def up(self, *words: str) -> float:
-        """Every service is healthy afterwards, and `init` is through; the seconds that it took."""
+        """Start all services; expect them to be healthy and `init` to have succeeded. Return the seconds that it took."""
         began = time.monotonic()
         self.compose("up", "--detach", "--wait", "--no-build", *words)
         took_s = time.monotonic() - began
-        unwell = {name: is_ for name, is_ in self.states().items() if is_ != ("exited 0" if "-init-" in name else "healthy")}
-        expect(not unwell, f"not healthy after up: {unwell}")
+        unhealthy = {name: is_ for name, is_ in self.states().items() if is_ != ("exited 0" if "-init-" in name else "healthy")}
+        expect(not unhealthy, f"not healthy after up: {unhealthy}")
         return took_s
 
     def states(self) -> dict[str, str]:
-        """Each container, and whether it is healthy, or what else it is."""
+        """Return the health of each container, or its state and exit code if it has no health check."""
         found = [json.loads(line) for line in self.compose("ps", "--all", "--format", "json").splitlines()]
         return {each["Name"]: each["Health"] or f"{each['State']} {each['ExitCode']}" for each in found}
 
@@ -100,7 +100,7 @@ class Server:
         return self.compose("ps", "--quiet", service).split()
 
     def inspect(self, template: str) -> list[str]:
-        """The template for each container of the project, whatever its state and profile."""
+        """Return the template of `docker inspect` for each container of the project, in any state and profile."""
         ids = succeeded(["docker", "ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={PROJECT}"]).split()
         return succeeded(["docker", "inspect", "--format", template, *ids]).splitlines() if ids else []
 
@@ -113,7 +113,7 @@ class Server:
         return self.compose("exec", "--no-TTY", "--env", password, "postgres", *psql)
 
     def demo(self, waiting: int) -> None:
-        """So many records wait for a verdict afterwards, and their images are there."""
+        """Enqueue demo records until *waiting* of them have no verdict, and start the image host."""
         self.set(SERVER_DEMO_RECORDS=waiting)
         self.compose("--profile", "demo", "run", "--rm", "--no-TTY", "demo")
 
@@ -145,7 +145,7 @@ class Server:
         return str(self.call("POST", f"{DAG}/dagRuns", {"logical_date": None, "conf": conf})["dag_run_id"])
 
     def finished(self, run_id: str) -> str:
-        """The run's state, once it is over."""
+        """Wait for the end of a run; return its state."""
         wait_for(lambda: self._state(run_id) in {"success", "failed"}, RUN_S, f"the end of the run {run_id}")
         return self._state(run_id)
 
@@ -159,7 +159,7 @@ class Server:
 def run(
     command: list[str], *, cwd: Path | None = None, given: str | None = None, timeout_s: float = UP_S
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603 - our own words
+    return subprocess.run(  # noqa: S603  # commands of this test
         command,
         cwd=cwd,
         input=given,

@@ -1,4 +1,4 @@
-"""The whole way through the real scheduler: `bin/run` on embedded parts, interrupted, started again, and looked at."""
+"""`bin/run` from start to end with a real scheduler and embedded services: interrupted, started again, and checked."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.timeout(2 * RUN_S)
 
 
 class BinRun:
-    """`bin/run` on a folder of state of its own."""
+    """`bin/run` with its own state folder."""
 
     def __init__(self, state: Path) -> None:
         self.state = state
@@ -45,7 +45,7 @@ class BinRun:
     def start(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "embedded", "--once", "--records", str(RECORDS), "--state", str(self.state), "--port", self.port]
         with self.output.open("wb") as output:
-            return subprocess.Popen(command, env=self._env, stdout=output, stderr=output)  # noqa: S603  # our own
+            return subprocess.Popen(command, env=self._env, stdout=output, stderr=output)  # noqa: S603  # a constant command
 
     def said(self) -> str:
         return self.output.read_text()
@@ -59,7 +59,7 @@ class BinRun:
                 pytest.fail(f"it has ended: {self.said()}")
 
     def processes(self) -> list[str]:
-        """The command lines of what still runs and has to do with its folder of state."""
+        """Return the command lines of running processes that name its state folder."""
         found = []
         for process in psutil.process_iter():
             try:
@@ -73,7 +73,7 @@ class BinRun:
 
 @pytest.fixture(scope="module")
 def bin_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BinRun]:
-    """Interrupted once while Airflow starts, and then run to its end."""
+    """A run that was interrupted once while Airflow started, and then completed."""
     started = BinRun(tmp_path_factory.mktemp("state of a run"))
     first = started.start()
     started.wait_for("tables ready", first)
@@ -89,19 +89,19 @@ def bin_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BinRun]:
 
 @pytest.fixture(scope="module")
 def rows(bin_run: BinRun) -> Iterator[Any]:
-    """Asks the records database that the run has left."""
+    """Queries the records database after the run."""
     with Postgres(bin_run.state / "postgres") as server, psycopg.connect(server.dsn(DATABASE)) as connection:
         yield lambda query: connection.execute(query.encode()).fetchall()
 
 
-def test_every_record_is_done_once_and_the_interrupted_start_doubled_none(rows: Any) -> None:
+def test_every_record_is_done_once_and_the_interrupted_start_duplicated_none(rows: Any) -> None:
     assert rows("select status, count(*) from anomaly.records group by status") == [("done", RECORDS)]
     assert rows("select count(*), count(distinct record_id) from anomaly.ai_results") == [(RECORDS, RECORDS)]
     assert rows("select event, count(*) from anomaly.processing_log group by event") == [("committed", RECORDS)]
     assert rows("select count(*) from anomaly.ai_flags where ai_processed") == [(RECORDS,)]
 
 
-def test_every_key_is_an_object_in_the_bucket(bin_run: BinRun, rows: Any) -> None:
+def test_every_key_names_an_object_in_the_bucket(bin_run: BinRun, rows: Any) -> None:
     keys = {key for row in rows("select image_key, answer_key, heatmap_key from anomaly.ai_results") for key in row}
     with S3(bin_run.state / "s3") as server:
         pages = server.client().get_paginator("list_objects_v2").paginate(Bucket=server.bucket)
@@ -110,7 +110,7 @@ def test_every_key_is_an_object_in_the_bucket(bin_run: BinRun, rows: Any) -> Non
     assert keys <= stored
 
 
-def test_the_summary_says_what_the_database_says(bin_run: BinRun, rows: Any) -> None:
+def test_the_summary_agrees_with_the_database(bin_run: BinRun, rows: Any) -> None:
     said = bin_run.said()
     ((anomalies,),) = rows("select count(*) from anomaly.ai_results where is_anomaly")
     assert f"records: {RECORDS} done\n" in said
@@ -119,14 +119,14 @@ def test_the_summary_says_what_the_database_says(bin_run: BinRun, rows: Any) -> 
     assert f"page: http://127.0.0.1:{bin_run.port}/dags/anomaly_detection\n" in said
 
 
-def test_what_airflow_needs_is_kept_for_bin_airflow_and_for_its_owner_alone(bin_run: BinRun) -> None:
+def test_the_environment_for_bin_airflow_is_kept_readable_by_its_owner_only(bin_run: BinRun) -> None:
     kept = bin_run.state / "env"
     assert kept.stat().st_mode & 0o777 == 0o600
     names = {line.partition("=")[0] for line in kept.read_text().splitlines()}
     assert {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "AIRFLOW_CONN_ANOMALY_DB", "AIRFLOW_CONN_ANOMALY_S3"} <= names
 
 
-def test_no_password_is_in_any_log_or_on_the_terminal(bin_run: BinRun) -> None:
+def test_no_password_is_in_a_log_or_on_the_terminal(bin_run: BinRun) -> None:
     secrets = [bin_run.state / "postgres" / "password", bin_run.state / "s3" / "secret_key", bin_run.state / "airflow" / "jwt_secret"]
     texts = [path.read_text(errors="replace") for path in (*Path(bin_run.state).glob("*/logs/**/*.log"), bin_run.output)]
     for secret in secrets:

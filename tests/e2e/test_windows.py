@@ -1,4 +1,4 @@
-"""Windows through the real scheduler: a scheduled run, triggered runs, a backfill of seven days, and the same backfill again."""
+"""Windows with a real scheduler: a scheduled run, triggered runs, a backfill of seven days, and the same backfill again."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 WITHIN_S = 300
 HOUR = (datetime.now(UTC).hour + 12) % 24
-"""At which a day begins here: half a day from now, so that no scheduled run comes between."""
+"""Start of the daily intervals: half a day from now, so that no scheduled run starts during the test."""
 FIRST = datetime(2026, 1, 1, HOUR, tzinfo=UTC)
 DAY, LEAST = timedelta(days=1), timedelta(microseconds=1)
 
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.timeout(3 * WITHIN_S)
 
 
 class Scheduled:
-    """Airflow at work on a table of records, whose images and whose detector are a stub."""
+    """An Airflow and a records database; a stub serves images and detector."""
 
     def __init__(self, folder: Path, sql: psycopg.Connection[dict[str, Any]], stub: HttpStub, env: dict[str, str]) -> None:
         self._sql, self._stub, self._env = sql, stub, env
@@ -94,7 +94,7 @@ class Scheduled:
         return str(self.call("POST", "/dagRuns", {"logical_date": None, "conf": conf})["dag_run_id"])
 
     def backfill(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """The literal command, once Airflow has noticed that the backfill before it is over."""
+        """Run the command once Airflow has noticed the end of the previous backfill."""
         until(lambda: all(found["completed_at"] for found in self.airflow.call("GET", f"backfills?dag_id={job.DAG_ID}")[1]["backfills"]))
         command = [str(Path(sys.executable).parent / "airflow"), "dags", "backfill", job.DAG_ID, *words]
         return subprocess.run(command, env=self._env, capture_output=True, text=True, check=False, timeout=WITHIN_S)  # noqa: S603  # our own words
@@ -141,7 +141,7 @@ def scheduled(postgres: Postgres, s3: S3, tmp_path_factory: pytest.TempPathFacto
             made.airflow.stop()
 
 
-def test_a_scheduled_run_takes_what_was_captured_before_its_intervals_end_stragglers_included(scheduled: Scheduled) -> None:
+def test_a_scheduled_run_takes_all_records_captured_before_the_end_of_its_interval(scheduled: Scheduled) -> None:
     now = datetime.now(UTC)
     end = now.replace(hour=HOUR, minute=0, second=0, microsecond=0)
     end -= DAY if end > now else timedelta()
@@ -153,7 +153,7 @@ def test_a_scheduled_run_takes_what_was_captured_before_its_intervals_end_stragg
     assert {scheduled.run_of(record_id) for record_id in ids[:3]} == {run["dag_run_id"]}
 
 
-def test_a_triggered_run_takes_all_that_is_due_or_what_its_window_says_with_a_logical_date_and_without(scheduled: Scheduled) -> None:
+def test_a_triggered_run_takes_its_window_or_all_due_records_with_and_without_a_logical_date(scheduled: Scheduled) -> None:
     due = [row["id"] for row in scheduled.rows("select id from anomaly.records where status = 'pending'")]
     before, inside = scheduled.add(FIRST - 2 * DAY), scheduled.add(FIRST - DAY)
     window = {"window_start": (FIRST - DAY).isoformat(), "window_end": FIRST.isoformat()}
@@ -168,7 +168,7 @@ def test_a_triggered_run_takes_all_that_is_due_or_what_its_window_says_with_a_lo
     assert {scheduled.run_of(record_id) for record_id in [before, *due]} == {without_date}
 
 
-def test_a_backfill_of_seven_days_does_each_record_once_in_the_run_whose_interval_holds_it(scheduled: Scheduled) -> None:
+def test_a_backfill_of_seven_days_does_each_record_once_in_the_run_of_its_interval(scheduled: Scheduled) -> None:
     starts = [FIRST + n * DAY for n in range(7)]
     inside = {scheduled.add(at): start for start in starts for at in (start, start + DAY / 2, start + DAY - LEAST)}
     outside = [scheduled.add(FIRST - LEAST), scheduled.add(FIRST + 7 * DAY)]
@@ -181,7 +181,7 @@ def test_a_backfill_of_seven_days_does_each_record_once_in_the_run_whose_interva
     assert scheduled.statuses(outside) == ["pending", "pending"]
 
 
-def test_the_same_backfill_again_scores_again_only_when_it_is_asked_to(scheduled: Scheduled) -> None:
+def test_a_repeated_backfill_scores_again_only_on_request(scheduled: Scheduled) -> None:
     window = ("-s", FIRST.isoformat(), "-e", (FIRST + 6 * DAY).isoformat())
     done, asked = scheduled.rows("select count(*) as n from anomaly.ai_results")[0]["n"], scheduled.asked()
     for words, new in ((), 0), (("-c", '{"select": "all"}'), 21):

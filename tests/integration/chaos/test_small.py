@@ -1,4 +1,4 @@
-"""A small part of the kill matrix, for every run of the tests; all of it is the level `chaos`."""
+"""A few rows of the kill matrix, for every run of the tests; the level `chaos` has all rows."""
 
 from __future__ import annotations
 

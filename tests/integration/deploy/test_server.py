@@ -1,4 +1,4 @@
-"""The step before Airflow on a server: it makes what is missing, and what is wrong is one sentence."""
+"""The preparation of a server: it creates what is missing, and reports a problem in one sentence."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NAMES = ("server_airflow", "server_records")
 
 @pytest.fixture
 def server(postgres: Postgres) -> Iterator[Postgres]:
-    """A server without the databases and roles, which are gone again afterwards."""
+    """A server without these databases and roles; the test's are dropped afterwards."""
     yield postgres
     with psycopg.connect(postgres.dsn(), autocommit=True) as connection:
         for name in NAMES:
@@ -40,7 +40,7 @@ def unused_port() -> int:
         return int(found.getsockname()[1])
 
 
-def ensure(server: Postgres, password: str = "first") -> None:  # noqa: S107 - of a server that vanishes
+def ensure(server: Postgres, password: str = "first") -> None:  # noqa: S107  # of a temporary server
     with psycopg.connect(server.dsn(), autocommit=True) as connection:
         prepare.ensure_databases(connection, dict.fromkeys(NAMES, password))
 
@@ -49,7 +49,7 @@ def log_in(server: Postgres, role: str, password: str, database: str) -> None:
     psycopg.connect(host="127.0.0.1", port=server.port, user=role, password=password, dbname=database, connect_timeout=5).close()
 
 
-def test_each_database_belongs_to_its_role_which_may_not_enter_the_other(server: Postgres) -> None:
+def test_each_role_owns_its_database_and_cannot_connect_to_the_other(server: Postgres) -> None:
     ensure(server)
     for name in NAMES:
         log_in(server, name, "first", name)
@@ -57,7 +57,7 @@ def test_each_database_belongs_to_its_role_which_may_not_enter_the_other(server:
         log_in(server, NAMES[0], "first", NAMES[1])
 
 
-def test_a_new_password_in_the_file_is_the_password_afterwards(server: Postgres) -> None:
+def test_a_changed_password_is_applied(server: Postgres) -> None:
     ensure(server)
     ensure(server, "second")
     log_in(server, NAMES[0], "second", NAMES[0])
@@ -65,26 +65,26 @@ def test_a_new_password_in_the_file_is_the_password_afterwards(server: Postgres)
         log_in(server, NAMES[0], "first", NAMES[0])
 
 
-def test_two_that_prepare_at_once_do_not_disturb_each_other(server: Postgres) -> None:
+def test_concurrent_preparations_succeed(server: Postgres) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: ensure(server), range(4)))
     log_in(server, NAMES[1], "first", NAMES[1])
 
 
-def test_a_preparation_that_was_cut_off_is_completed_by_the_next(server: Postgres) -> None:
+def test_an_interrupted_preparation_is_completed_by_the_next(server: Postgres) -> None:
     with psycopg.connect(server.dsn(), autocommit=True) as connection, pytest.raises(psycopg.errors.SyntaxError):
         prepare.ensure_databases(connection, {NAMES[0]: "first", "": "an empty name is refused"})
     ensure(server)
     log_in(server, NAMES[1], "first", NAMES[1])
 
 
-def test_a_password_that_the_volume_was_not_made_with_is_one_sentence(server: Postgres) -> None:
+def test_a_password_that_the_volume_does_not_have_is_one_sentence(server: Postgres) -> None:
     with pytest.raises(Misconfigured, match="Postgres refuses SERVER_POSTGRES_PASSWORD") as refused:
         prepare.superuser("127.0.0.1", "wrong", port=server.port)
     assert "\n" not in str(refused.value)
 
 
-def test_a_server_that_is_not_there_is_one_sentence(unused_port: int) -> None:
+def test_a_missing_server_is_one_sentence(unused_port: int) -> None:
     with pytest.raises(Misconfigured, match=f"no Postgres answers at 127.0.0.1:{unused_port}: .*refused") as refused:
         prepare.superuser("127.0.0.1", "any", port=unused_port)
     assert "\n" not in str(refused.value)
@@ -109,17 +109,17 @@ def test_metrics_without_their_service_are_one_sentence() -> None:
         prepare.check_profiles(profiles(AIRFLOW__METRICS__STATSD_ON="True"))
 
 
-def test_what_is_not_asked_for_is_not_checked() -> None:
+def test_services_of_unused_profiles_are_not_checked() -> None:
     prepare.check_profiles(profiles())
 
 
-def test_a_key_that_airflow_cannot_use_is_one_sentence() -> None:
+def test_an_invalid_fernet_key_is_one_sentence() -> None:
     prepare.check_key({"AIRFLOW__CORE__FERNET_KEY": Fernet.generate_key().decode()})
     with pytest.raises(Misconfigured, match=r"SERVER_FERNET_KEY in \.env is no Fernet key"):
         prepare.check_key({"AIRFLOW__CORE__FERNET_KEY": "short"})
 
 
-def test_the_password_of_the_user_admin_is_the_one_in_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_password_of_the_user_admin_is_that_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
     for password in ("first", 'with "quotes"'):
         monkeypatch.setenv("SERVER_ADMIN_PASSWORD", password)

@@ -1,4 +1,4 @@
-"""What `bin/run` says to bad input: one sentence, exit code 2, and nothing started."""
+"""`bin/run` with bad input: one sentence, exit code 2, and nothing started."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def refused(tmp_path: Path) -> Callable[..., str]:
-    """Runs `bin/run` with these variables and options, sees that it refuses and starts nothing, and returns what it said."""
+    """Runs `bin/run` with variables and options, asserts that it refuses and starts nothing, and returns its sentence."""
     state = tmp_path / "state"
 
     def run(*options: str, **variables: str) -> str:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANOMALY_", "AIRFLOW"))}
         env = kept | {"PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}", "AIRFLOW_HOME": str(tmp_path / "airflow")} | variables
         command = [sys.executable, "-m", "embedded", "--once", "--state", str(state), *options]
-        ended = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=100)  # noqa: S603  # our own
+        ended = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=100)  # noqa: S603  # a constant command
         assert ended.returncode == 2, ended.stdout + ended.stderr
         assert ended.stdout == ""
         assert not list(state.glob("*/"))
@@ -70,7 +70,7 @@ def test_a_database_where_nothing_listens(refused: Callable[..., str]) -> None:
     assert "secret" not in said
 
 
-def test_a_bucket_that_does_not_exist_leaves_ones_database_as_it_was(refused: Callable[..., str], postgres: Postgres, s3: S3) -> None:
+def test_a_bucket_that_does_not_exist_leaves_the_users_database_unchanged(refused: Callable[..., str], postgres: Postgres, s3: S3) -> None:
     postgres.ensure_database("theirs")
     bucket = json.loads(connections.to_s3(s3))
     bucket["extra"]["bucket"] = "elsewhere"

@@ -1,4 +1,4 @@
-"""The demo's records: topped up, never doubled, and always found by their images' host."""
+"""Demo records: filled up, never duplicated, and always at the current address of the image host."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def rows(dsn: str, query: str) -> list[tuple[Any, ...]]:
         return connection.execute(query.encode()).fetchall()
 
 
-def test_records_point_at_the_image_host_and_carry_what_experts_said(database: str) -> None:
+def test_records_point_at_the_image_host_and_have_the_experts_label(database: str) -> None:
     assert enqueue(database, 2) == 2
     assert rows(database, "select image_url, attributes, status from anomaly.records order by id") == [
         (f"{HOST}/images/cell0.png", {"demo": "images/cell0.png", "type": "mono", "defect_probability": 0.0}, "pending"),
@@ -35,7 +35,7 @@ def test_records_point_at_the_image_host_and_carry_what_experts_said(database: s
     ]
 
 
-def test_what_waits_already_is_topped_up_and_not_doubled(database: str) -> None:
+def test_pending_demo_records_are_filled_up_and_not_duplicated(database: str) -> None:
     enqueue(database, 2)
     assert enqueue(database, 2) == 0
     with psycopg.connect(database) as connection:
@@ -59,7 +59,7 @@ def test_capture_times_are_in_the_past_week_and_all_different(database: str) -> 
     assert all(later - earlier > 1 for earlier, later in pairwise(ages))
 
 
-def test_records_that_wait_follow_the_image_host_to_its_new_port_and_the_others_stay(database: str) -> None:
+def test_only_pending_demo_records_move_to_the_new_port_of_the_image_host(database: str) -> None:
     enqueue(database, 2)
     with psycopg.connect(database) as connection:
         connection.execute("update anomaly.records set status = 'done' where id = 1")
@@ -72,7 +72,7 @@ def test_records_that_wait_follow_the_image_host_to_its_new_port_and_the_others_
     ]
 
 
-def test_runs_that_were_cut_off_end_and_free_what_they_held_and_nobody_elses_does(database: str) -> None:
+def test_stale_runs_end_and_their_leases_expire_but_no_others(database: str) -> None:
     with psycopg.connect(database) as connection:
         connection.execute("create table dag_run (dag_id text, run_id text, state text, end_date timestamptz)")
         connection.execute("create table task_instance (dag_id text, run_id text, state text, end_date timestamptz)")
@@ -96,7 +96,7 @@ def test_runs_that_were_cut_off_end_and_free_what_they_held_and_nobody_elses_doe
 
 
 @pytest.mark.parametrize("waiting", [0, 1])
-def test_asking_for_fewer_than_wait_adds_and_removes_nothing(database: str, waiting: int) -> None:
+def test_enqueueing_fewer_than_are_pending_changes_nothing(database: str, waiting: int) -> None:
     enqueue(database, 2)
     assert enqueue(database, waiting) == 0
     assert rows(database, "select count(*) from anomaly.records") == [(2,)]

@@ -1,4 +1,4 @@
-"""The embedded Postgres: what is committed stays, and nobody gets in without the password."""
+"""The embedded Postgres: commits survive a restart, and a connection needs the password."""
 
 from __future__ import annotations
 

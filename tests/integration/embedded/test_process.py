@@ -1,4 +1,4 @@
-"""ChildProcess processes: stopped within a bound, found again after our death, and never mistaken for somebody else's."""
+"""Child processes: stopped within a time limit, found after their parent has died, never confused with other processes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from embedded.process_group import ProcessGroup, stop_recorded
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-DEAF = "trap '' TERM; echo up; while :; do sleep 0.1; done"
+IGNORES_TERM = "trap '' TERM; echo up; while :; do sleep 0.1; done"
 WITH_GRANDCHILD = "sleep 600 & echo up; wait"
 PARENT = """
 import sys, time
@@ -48,7 +48,7 @@ def eventually(holds: Callable[[], bool], *, within_s: float = 30) -> bool:
 
 
 def working_in(folder: Path) -> list[psutil.Process]:
-    """Processes whose working folder is below *folder*, zombies apart."""
+    """Processes whose working folder is below *folder*, without zombies."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -61,7 +61,7 @@ def working_in(folder: Path) -> list[psutil.Process]:
 
 @pytest.fixture
 def children(tmp_path: Path) -> Iterator[Callable[..., ChildProcess]]:
-    """Starts shell scripts, and stops whatever a failed test left."""
+    """Starts shell scripts, and stops those that a failed test left."""
     made: list[ChildProcess] = []
 
     def start(script: str, *, stop_s: float = 5) -> ChildProcess:
@@ -83,8 +83,8 @@ def recorded(folder: Path) -> ProcessGroup:
     return session
 
 
-def test_a_child_that_ignores_the_stop_signal_is_killed_after_its_bound(children: Callable[..., ChildProcess], tmp_path: Path) -> None:
-    child = children(DEAF, stop_s=0.3)
+def test_a_child_that_ignores_the_stop_signal_is_killed_after_its_time_limit(children: Callable[..., ChildProcess], tmp_path: Path) -> None:
+    child = children(IGNORES_TERM, stop_s=0.3)
     assert working_in(tmp_path)
     child.stop()
     assert child.exit_code() == -signal.SIGKILL
@@ -99,14 +99,14 @@ def test_descendants_end_with_the_child_and_its_record_is_gone(children: Callabl
     assert not list((tmp_path / "running").iterdir())
 
 
-def test_stopping_twice_and_stopping_what_never_started_is_fine(children: Callable[..., ChildProcess], tmp_path: Path) -> None:
+def test_stopping_twice_or_without_a_start_does_nothing(children: Callable[..., ChildProcess], tmp_path: Path) -> None:
     child = children("echo up; sleep 600")
     child.stop()
     child.stop()
     ChildProcess("never", tmp_path).stop()
 
 
-def test_a_child_that_ended_by_itself_is_told_with_its_log(children: Callable[..., ChildProcess]) -> None:
+def test_the_error_of_a_child_that_ended_by_itself_names_its_log(children: Callable[..., ChildProcess]) -> None:
     child = children("echo up; echo why it ended; exit 3")
     assert eventually(lambda: child.exit_code() == 3)
     with pytest.raises(StartFailed, match=f"ended by itself with code 3; its log is {child.log}"):
@@ -116,7 +116,7 @@ def test_a_child_that_ended_by_itself_is_told_with_its_log(children: Callable[..
 def test_sigkill_of_the_parent_leaves_no_child_and_no_grandchild(tmp_path: Path) -> None:
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", textwrap.dedent(PARENT), str(tmp_path)]
-    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as parent:  # noqa: S603  # our own script
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as parent:  # noqa: S603  # a constant script
         assert parent.stdout is not None
         assert parent.stdout.readline() == "up\n"
         assert len(working_in(tmp_path)) > 3
@@ -125,14 +125,14 @@ def test_sigkill_of_the_parent_leaves_no_child_and_no_grandchild(tmp_path: Path)
     assert eventually(lambda: not list(tmp_path.glob("*/running/*.json")))
 
 
-def test_a_leftover_is_recognised_by_its_record_and_ended(children: Callable[..., ChildProcess], tmp_path: Path) -> None:
+def test_a_leftover_process_is_found_by_its_record_and_stopped(children: Callable[..., ChildProcess], tmp_path: Path) -> None:
     child = children(WITH_GRANDCHILD, stop_s=0.3)
     assert stop_recorded(tmp_path / "running") == 1
     assert not working_in(tmp_path)
     assert child.exit_code() is not None
 
 
-def test_a_leftover_whose_leader_has_died_is_ended_too(children: Callable[..., ChildProcess], tmp_path: Path) -> None:
+def test_a_leftover_whose_leader_has_died_is_stopped_too(children: Callable[..., ChildProcess], tmp_path: Path) -> None:
     child = children(WITH_GRANDCHILD)
     os.kill(recorded(tmp_path).pid, signal.SIGKILL)
     assert eventually(lambda: child.exit_code() is not None)
@@ -149,7 +149,7 @@ def test_a_process_that_got_the_id_of_a_dead_child_is_left_alone(children: Calla
     assert child.exit_code() is None
 
 
-def test_a_record_that_was_cut_off_is_forgotten(tmp_path: Path) -> None:
+def test_an_incomplete_record_is_deleted(tmp_path: Path) -> None:
     (tmp_path / "1.json").write_text('{"pid": 1')
     assert stop_recorded(tmp_path) == 0
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""The embedded S3: what is acknowledged stays, and nobody gets in without the keys."""
+"""The embedded S3: acknowledged objects survive a restart, and requests need the keys."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_wrong_secret_is_refused(s3: S3) -> None:
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
 
 
-def test_of_two_conditional_puts_one_wins(s3: S3) -> None:
+def test_the_second_of_two_conditional_puts_is_refused(s3: S3) -> None:
     client = s3.client()
     client.put_object(Bucket=s3.bucket, Key="once", Body=b"first", IfNoneMatch="*")
     with pytest.raises(ClientError) as caught:

@@ -16,7 +16,7 @@ WITHIN_S = 10.0
 
 
 class Echo:
-    """A server that sends back what it gets, and keeps it."""
+    """A server that echoes and records what it receives."""
 
     def __init__(self) -> None:
         self.got = b""
@@ -94,14 +94,14 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def test_what_is_said_passes_both_ways_and_an_end_is_passed_on(proxy: TcpProxy, client: socket.socket) -> None:
+def test_both_directions_and_their_end_are_forwarded(proxy: TcpProxy, client: socket.socket) -> None:
     assert says(client, b"hello") == b"hello"
     client.shutdown(socket.SHUT_WR)
     assert client.recv(10) == b""
     until(lambda: proxy.connections == 0)
 
 
-def test_a_delay_holds_every_piece_back(proxy: TcpProxy, client: socket.socket) -> None:
+def test_a_delay_applies_to_every_piece(proxy: TcpProxy, client: socket.socket) -> None:
     proxy.delay(0.1)
     began = time.monotonic()
     assert says(client, b"hello") == b"hello"
@@ -109,7 +109,7 @@ def test_a_delay_holds_every_piece_back(proxy: TcpProxy, client: socket.socket) 
 
 
 @pytest.mark.parametrize(("side", "seen"), [("client", b"abcd"), ("server", b"abcdefgh")])
-def test_a_connection_is_reset_after_so_many_bytes_of_one_side(proxy: TcpProxy, echo: Echo, side: str, seen: bytes) -> None:
+def test_a_connection_is_reset_after_a_number_of_bytes_from_one_side(proxy: TcpProxy, echo: Echo, side: str, seen: bytes) -> None:
     proxy.cut_after(4, sent_by=side)  # type: ignore[arg-type]  # pytest hands on a plain text
     with connect(proxy) as client:
         client.sendall(b"abcdefgh")
@@ -118,7 +118,7 @@ def test_a_connection_is_reset_after_so_many_bytes_of_one_side(proxy: TcpProxy, 
             [client.recv(4) for _ in range(3)]
 
 
-def test_a_reset_ends_both_sides_and_the_next_connection_passes(proxy: TcpProxy, echo: Echo, client: socket.socket) -> None:
+def test_a_reset_closes_both_sides_and_the_next_connection_is_forwarded(proxy: TcpProxy, echo: Echo, client: socket.socket) -> None:
     assert says(client, b"one") == b"one"
     proxy.reset()
     with pytest.raises(ConnectionResetError):
@@ -128,7 +128,7 @@ def test_a_reset_ends_both_sides_and_the_next_connection_passes(proxy: TcpProxy,
         assert says(other, b"two") == b"two"
 
 
-def test_who_is_refused_can_connect_again_at_the_same_port_once_it_passes(proxy: TcpProxy, client: socket.socket) -> None:
+def test_a_refused_client_can_connect_to_the_same_port_after_forward(proxy: TcpProxy, client: socket.socket) -> None:
     assert says(client, b"one") == b"one"
     proxy.refuse()
     with pytest.raises(ConnectionResetError):
@@ -140,7 +140,7 @@ def test_who_is_refused_can_connect_again_at_the_same_port_once_it_passes(proxy:
         assert says(other, b"two") == b"two"
 
 
-def test_a_black_hole_swallows_old_and_new_connections_for_ever_and_later_ones_pass(proxy: TcpProxy, echo: Echo) -> None:
+def test_a_black_hole_drops_open_and_new_connections_for_good_and_later_ones_are_forwarded(proxy: TcpProxy, echo: Echo) -> None:
     with connect(proxy) as old, connect(proxy) as other_old:
         assert says(old, b"one") == says(other_old, b"one") == b"one"
         proxy.black_hole()
@@ -157,7 +157,7 @@ def test_a_black_hole_swallows_old_and_new_connections_for_ever_and_later_ones_p
     assert echo.got == b"oneonefive"
 
 
-def test_a_trap_holds_what_matches_before_the_server_has_it(proxy: TcpProxy, echo: Echo, client: socket.socket) -> None:
+def test_a_trap_stops_a_match_before_the_server_receives_it(proxy: TcpProxy, echo: Echo, client: socket.socket) -> None:
     trap = proxy.trap(b"commit", skip=1)
     assert says(client, b"commit 1") == b"commit 1"
     client.sendall(b"com")
@@ -171,7 +171,7 @@ def test_a_trap_holds_what_matches_before_the_server_has_it(proxy: TcpProxy, ech
     assert says(client, b"commit 3") == b"commit 3"
 
 
-def test_a_trap_that_delivers_holds_the_answer_only(proxy: TcpProxy, echo: Echo, client: socket.socket) -> None:
+def test_a_trap_that_delivers_stops_only_the_answer(proxy: TcpProxy, echo: Echo, client: socket.socket) -> None:
     trap = proxy.trap(b"commit", deliver=True)
     client.sendall(b"commit")
     until(lambda: echo.got == b"commit")
@@ -182,7 +182,9 @@ def test_a_trap_that_delivers_holds_the_answer_only(proxy: TcpProxy, echo: Echo,
 
 
 @pytest.mark.parametrize("deliver", [True, False])
-def test_what_is_in_a_trap_can_be_cut_and_others_pass(proxy: TcpProxy, echo: Echo, client: socket.socket, *, deliver: bool) -> None:
+def test_stopped_connections_can_be_cut_while_others_are_forwarded(
+    proxy: TcpProxy, echo: Echo, client: socket.socket, *, deliver: bool
+) -> None:
     trap = proxy.trap(b"commit", deliver=deliver)
     client.sendall(b"commit")
     until(lambda: trap.caught == 1 and echo.got == (b"commit" if deliver else b""))
@@ -193,7 +195,7 @@ def test_what_is_in_a_trap_can_be_cut_and_others_pass(proxy: TcpProxy, echo: Ech
         assert says(other, b"commit") == b"commit"
 
 
-def test_a_client_that_died_in_a_trap_is_not_heard_any_more(proxy: TcpProxy, echo: Echo) -> None:
+def test_the_bytes_of_a_client_that_died_in_a_trap_are_dropped(proxy: TcpProxy, echo: Echo) -> None:
     trap = proxy.trap(b"commit")
     with connect(proxy) as client:
         client.sendall(b"commit")

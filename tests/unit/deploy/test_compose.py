@@ -1,4 +1,4 @@
-"""The house rules of docker-compose.yaml, and that it, .env.example, bin/secrets and deploy/metrics/ speak of the same things."""
+"""Rules for docker-compose.yaml, and its consistency with .env.example, bin/secrets, deploy/metrics/ and the Dockerfile."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def lists_in(service: dict[str, Any], key: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", LONG_RUNNING)
-def test_a_service_says_whether_it_is_well(name: str) -> None:
+def test_a_long_running_service_has_a_health_check(name: str) -> None:
     check = SERVICES[name]["healthcheck"]
     assert check["test"][0] in {"CMD", "CMD-SHELL"}
     assert {"interval", "timeout", "retries"} <= check.keys()
@@ -47,7 +47,7 @@ def test_a_service_waits_for_a_condition_and_never_only_for_a_start(name: str) -
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_service_has_no_rights_to_lose_and_no_restart_without_an_end(name: str) -> None:
+def test_a_service_has_no_privileges_and_a_bounded_restart(name: str) -> None:
     service = SERVICES[name]
     assert service["user"].partition(":")[0] not in {"", "0", "root"}
     assert service["cap_drop"] == ["ALL"]
@@ -71,7 +71,7 @@ def test_no_password_stands_in_the_file(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_what_is_kept_is_in_a_named_volume_and_the_rest_is_read_only(name: str) -> None:
+def test_data_is_in_named_volumes_and_other_mounts_are_read_only(name: str) -> None:
     for volume in lists_in(SERVICES[name], "volumes"):
         source = volume.partition(":")[0]
         assert source in COMPOSE["volumes"] or (volume.startswith("./") and volume.endswith(":ro") and (ROOT / source).exists()), volume
@@ -83,7 +83,7 @@ def test_an_image_has_a_version(name: str) -> None:
     assert tag == "local" if "build" in SERVICES[name] else re.match(r"v?\d", tag)
 
 
-def test_compose_refuses_to_start_without_a_password_and_says_what_to_do() -> None:
+def test_compose_refuses_a_missing_password_and_names_the_fix() -> None:
     without_default = {(name, how) for name, how in VARIABLE.findall(TEXT) if how != ":-"}
     assert {how for _, how in without_default} == {":?"}
     assert set(re.findall(r":\?([^}]*)\}", TEXT)) == {"run bin/secrets, which writes .env"}
@@ -95,7 +95,7 @@ def test_the_example_explains_each_variable_and_none_that_is_not_read() -> None:
     assert named - {"COMPOSE_PROFILES"} == {name for name, _ in VARIABLE.findall(TEXT)}
 
 
-def test_postgres_gives_airflow_and_all_tasks_at_once_the_connections_that_they_may_want() -> None:
+def test_postgres_accepts_the_connections_of_airflow_and_all_parallel_tasks() -> None:
     airflow = importlib.util.find_spec("airflow")
     assert airflow
     options = Path((airflow.submodule_search_locations or [""])[0]) / "config_templates" / "config.yml"
@@ -118,7 +118,7 @@ def folder(tmp_path: Path) -> Path:
 
 def secrets(folder: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(folder / "bin" / "secrets")]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)  # noqa: S603 - our own words
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)  # noqa: S603  # a constant command
 
 
 def written(folder: Path) -> dict[str, str]:
@@ -126,7 +126,7 @@ def written(folder: Path) -> dict[str, str]:
     return {name: value.strip("'") for name, _, value in (line.partition("=") for line in lines if line)}
 
 
-def test_secrets_writes_all_that_compose_demands_for_its_owner_alone(folder: Path) -> None:
+def test_secrets_writes_all_values_that_compose_requires_readable_by_the_owner_only(folder: Path) -> None:
     assert secrets(folder).returncode == 0
     made = written(folder)
     assert made.keys() == {name for name, how in VARIABLE.findall(TEXT) if how == ":?"}
@@ -145,7 +145,7 @@ def test_secrets_overwrites_nothing_and_says_so(folder: Path) -> None:
     assert (folder / ".env").read_bytes() == before
 
 
-def test_secrets_adds_what_a_newer_version_needs(folder: Path) -> None:
+def test_secrets_adds_values_that_a_newer_version_requires(folder: Path) -> None:
     (folder / ".env").write_text("ANOMALY_DETECTOR_SLOTS='8'\nSERVER_POSTGRES_PASSWORD='kept'")
     assert secrets(folder).returncode == 0
     made = written(folder)
@@ -158,14 +158,14 @@ def test_what_secrets_writes_changes_nothing_for_the_commands_of_bin(folder: Pat
     read_by_others = ("AIRFLOW_", "ANOMALY_", "PG", "AWS_", "PYTHON")
     assert [name for name in written(folder) if name.startswith(read_by_others)] == ["AIRFLOW_UID"]
     shell = ["bash", "-c", 'set -a; . "$1"; echo "$SERVER_FERNET_KEY"', "bash", str(folder / ".env")]
-    said = subprocess.run(shell, capture_output=True, text=True, check=True, timeout=30, env={"PATH": os.environ["PATH"]})  # noqa: S603 - as above
+    said = subprocess.run(shell, capture_output=True, text=True, check=True, timeout=30, env={"PATH": os.environ["PATH"]})  # noqa: S603  # a constant command
     assert said.stdout.strip() == written(folder)["SERVER_FERNET_KEY"]
 
 
 # ── metrics
 
 
-def test_the_dashboard_asks_the_data_source_that_is_provisioned() -> None:
+def test_the_dashboard_queries_the_provisioned_data_source() -> None:
     provisioned = ROOT / "deploy" / "metrics" / "grafana" / "provisioning" / "datasources" / "prometheus.yml"
     (source,) = yaml.safe_load(provisioned.read_text())["datasources"]
     assert source["url"] == "http://prometheus:9090"

@@ -1,4 +1,4 @@
-"""What an embedded part keeps between two starts."""
+"""Secrets and ports that the embedded services keep between starts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_ports_are_the_same_at_the_next_start(tmp_path: Path) -> None:
     assert len(set(first.values())) == 2
 
 
-def test_a_port_that_is_busy_by_now_gives_way_to_another_one(tmp_path: Path, busy_port: int) -> None:
+def test_a_kept_port_that_is_busy_is_replaced(tmp_path: Path, busy_port: int) -> None:
     kept = tmp_path / "ports.json"
     kept.write_text(json.dumps({"http": busy_port}))
     chosen = ports(kept, "http")["http"]
@@ -53,12 +53,12 @@ def test_no_two_names_get_the_same_port(tmp_path: Path) -> None:
     assert ports(tmp_path / "ports.json", "a", "b", choose=lambda _low, _high: next(offered)) == {"a": 25_001, "b": 25_002}
 
 
-def test_a_record_of_ports_that_was_cut_off_is_written_anew(tmp_path: Path) -> None:
+def test_an_incomplete_file_of_ports_is_replaced(tmp_path: Path) -> None:
     kept = tmp_path / "ports.json"
     kept.write_text('{"http": 25')
     assert json.loads(kept.read_text() if ports(kept, "http") else "") == ports(kept, "http")
 
 
-def test_the_port_that_was_asked_for_is_never_swapped_for_another_one(busy_port: int) -> None:
+def test_a_requested_port_that_is_busy_is_refused_and_not_replaced(busy_port: int) -> None:
     with pytest.raises(PortBusy, match=f"port {busy_port} is in use .* --port"):
         require_free(busy_port)

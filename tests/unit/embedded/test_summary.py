@@ -13,7 +13,7 @@ SCORED = st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_s
 
 
 @given(SCORED.filter(lambda scored: len({label for _, label in scored}) == 2))
-def test_auroc_is_what_scikit_learn_says_with_ties_too(scored: list[tuple[int, bool]]) -> None:
+def test_auroc_equals_that_of_scikit_learn_also_with_ties(scored: list[tuple[int, bool]]) -> None:
     scores, labels = zip(*scored, strict=True)
     assert auroc(scores, labels) == pytest.approx(roc_auc_score(labels, scores))
 
@@ -37,7 +37,7 @@ def test_the_summary_counts_states_rate_anomalies_and_errors_of_the_detector() -
     assert printed[6:] == ["AUROC: 1.000", "page: http://here/dags/x"]
 
 
-def test_records_without_labels_are_counted_and_compared_with_nothing() -> None:
+def test_records_without_labels_are_counted_but_not_compared() -> None:
     printed = "\n".join(summary_lines(outcome((9, True, None), (1, False, None)), page=""))
     assert "anomalies: 1 of 2 records" in printed
     assert "AUROC" not in printed
