@@ -1,1 +1,1 @@
-"""The same job done by several contestants, side by side: how much of the detector each of them uses, and at what cost."""
+"""Benchmarks that run several implementations of the same job on one machine and compare throughput and costs."""

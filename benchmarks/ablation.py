@@ -1,4 +1,4 @@
-"""One thing at a time, with a network between: four connections and transactions or a pooled one, a session or none."""
+"""Measures single changes over a network with latency: a pooled connection and one statement, and HTTP sessions."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
     from benchmarks.job import Job
 
 LATENCY_MS = 0.0
-"""The detector answers at once: what is measured is the way to it."""
+"""The detector answers at once, so that only the network counts."""
 RUN = Run(dag_id="benchmarks", run_id="ablation", window=Window(), chunk_size=10_000)
 HOLDER = Holder(map_index=0, try_number=1)
 VERDICT = Verdict(score=0.5, is_anomaly=False, threshold=0.9, label="normal", detector="bench@1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Compared:
-    """Milliseconds a record, and round trips to the database, of the naive way and of ours."""
+class Comparison:
+    """Milliseconds and database round trips a record, before and after a change."""
 
     what: str
     round_trip_ms: float
@@ -50,8 +50,8 @@ class Compared:
         return asdict(self) | {"saved": 1 - self.after_ms / self.before_ms}
 
 
-def compare(on: Bench, *, records: int, round_trips_ms: tuple[float, ...]) -> list[Compared]:
-    """Each comparison at each delay, its two sides one right after the other."""
+def compare(on: Bench, *, records: int, round_trips_ms: tuple[float, ...]) -> list[Comparison]:
+    """Measure each change at each latency, before and after it."""
     sides = {"database": (four_connections, one_statement), "http": (without_session, with_session)}
     return [
         _compared(on, what, before, after, records=records, round_trip_ms=round_trip_ms)
@@ -62,10 +62,10 @@ def compare(on: Bench, *, records: int, round_trips_ms: tuple[float, ...]) -> li
 
 def _compared(
     on: Bench, what: str, before: Callable[[Job], None], after: Callable[[Job], None], *, records: int, round_trip_ms: float
-) -> Compared:
+) -> Comparison:
     sides = [_timed(on, what, side, records=records, round_trip_ms=round_trip_ms) for side in (before, after)]
     (before_ms, before_trips), (after_ms, after_trips) = sides
-    return Compared(
+    return Comparison(
         what=what,
         round_trip_ms=round_trip_ms,
         before_ms=before_ms,
@@ -82,12 +82,12 @@ def _timed(on: Bench, what: str, side: Callable[[Job], None], *, records: int, r
     side(job)
     took_ms = (time.monotonic() - began) * 1000
     trips = on.counted()["postgres"]["round_trips"]
-    on.forget(job)
+    on.drop(job)
     return took_ms / records, trips / records
 
 
 def four_connections(job: Job) -> None:
-    """A connection and a transaction for each of the four updates."""
+    """Use a connection and a transaction for each of the four updates."""
     for number in range(1, job.records + 1):
         for name in UPDATES:
             with psycopg.connect(job.dsn) as connection:
@@ -95,7 +95,7 @@ def four_connections(job: Job) -> None:
 
 
 def one_statement(job: Job) -> None:
-    """Our store: a checked pool, one statement a commit, and the claim and the lease too."""
+    """Use the project's store: a checked pool and one statement a commit, with claim and lease."""
     settings = Settings()
     store = RecordStore(Database(open_pool(connector(job.dsn, settings), settings)), settings)
     answer, archived = Answer(raw=b"{}", verdict=VERDICT, latency_ms=0.0), ArchiveKeys(image_key="image", answer_key="answer")
@@ -107,13 +107,13 @@ def one_statement(job: Job) -> None:
 
 
 def without_session(job: Job) -> None:
-    """The image and the answer, each on a connection of its own."""
+    """Use a new connection for each image and each answer."""
     for number in range(1, job.records + 1):
         _ask(requests.get, requests.post, job, number)
 
 
 def with_session(job: Job) -> None:
-    """The image and the answer, on connections that are kept."""
+    """Use sessions that keep their connections."""
     with requests.Session() as images, requests.Session() as detector:
         for number in range(1, job.records + 1):
             _ask(images.get, detector.post, job, number)

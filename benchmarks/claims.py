@@ -1,4 +1,4 @@
-"""Claim and commit alone, and pgbench with the same statement: `python -m benchmarks.claims --help`."""
+"""Measures claim and commit alone, and pgbench with the same statement: `python -m benchmarks.claims --help`."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _RATE = re.compile(r"^tps = ([\d.]+)", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class _Share:
-    """What one process commits, on one core as a task does."""
+    """The claims that one process commits, on one core as a task does."""
 
     number: int
     dsn: str
@@ -64,20 +64,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.add_argument("--repeat", type=int, default=3, metavar="N", help="pairs of ours and pgbench (3)")
     options.add_argument("--json", type=Path, metavar="FILE")
     options.add_argument("--folder", type=Path, default=STATE, metavar="FOLDER")
-    given = options.parse_args(argv)
-    with Bench(given.folder.resolve(), image_kb=1) as on:
-        rounds = [_round(on, given.records) for _ in range(given.repeat)]
+    arguments = options.parse_args(argv)
+    with Bench(arguments.folder.resolve(), image_kb=1) as on:
+        rounds = [_round(on, arguments.records) for _ in range(arguments.repeat)]
     found: dict[str, Any] = {name: median(each[name] for each in rounds) for name in rounds[0]}
     found |= {f"{name}_of_pgbench": median(each[name] / each["pgbench_commits"] for each in rounds) for name in ("commits_1", "commits_2")}
     for name, value in found.items():
         sys.stdout.write(f"{name} {value:,.2f}\n")
-    if given.json:
-        given.json.write_text(json.dumps({"machine": machine(), "medians": found, "rounds": rounds}, indent=1) + "\n")
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"machine": machine(), "medians": found, "rounds": rounds}, indent=1) + "\n")
     return 0
 
 
 def _round(on: Bench, records: int) -> dict[str, float]:
-    """Records a second: claimed (and opened) by so many connections, and committed by one process, by two, and by pgbench."""
+    """Return records a second: claimed and opened, committed by one process, by two, and by pgbench."""
     ways: dict[str, Callable[[str, list[Claim]], float]] = {
         "commits_1": partial(_commits, processes=1),
         "commits_2": partial(_commits, processes=2),
@@ -90,7 +90,7 @@ def _round(on: Bench, records: int) -> dict[str, float]:
         found[name] = commit(on.direct(job), claims)
         found.setdefault("claims", claims_per_s)
         _check(on, job)
-        on.forget(job)
+        on.drop(job)
     return found
 
 
@@ -100,7 +100,7 @@ def _store(dsn: str, connections: int) -> RecordStore:
 
 
 def _claimed(dsn: str) -> tuple[list[Claim], float]:
-    """All records, claimed and opened; each connection has a batch of its own, as another run of the DAG has."""
+    """Claim and open all records and return their claims and the rate. Each connection has a batch, as a run of the DAG has."""
     store = _store(dsn, CONNECTIONS)
     with ThreadPoolExecutor(CONNECTIONS) as threads:
         began = time.monotonic()
@@ -124,7 +124,7 @@ def _run(number: int) -> Run:
 
 
 def _commits(dsn: str, claims: list[Claim], *, processes: int) -> float:
-    """Commits a second, by the clock of the slowest process; connections are open before it starts."""
+    """Commit with open connections and return commits a second, from the first start to the last end of a process."""
     shares = [_Share(first, dsn, claims[first::processes], CONNECTIONS // processes) for first in range(processes)]
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         spans = list(pool.map(_commit_share, shares))
@@ -148,14 +148,14 @@ def _commit_all(store: RecordStore, claims: list[Claim]) -> None:
 
 
 def _pgbench(dsn: str, claims: list[Claim]) -> float:
-    """The same statement, prepared, with the same parameters, by as many connections."""
+    """Return commits a second by pgbench, with the same prepared statement, parameters and number of connections."""
     run = _run(0)
-    given = {**claim_params(claims[0]), **run_params(run), **holder_params(run.batch_id, HOLDER), **verdict_params(ANSWER, ARCHIVED)}
-    given |= {"config": "none", "image_sha256": "ab" * 32, "timings": json.dumps(TIMINGS)}
+    values = {**claim_params(claims[0]), **run_params(run), **holder_params(run.batch_id, HOLDER), **verdict_params(ANSWER, ARCHIVED)}
+    values |= {"config": "none", "image_sha256": "ab" * 32, "timings": json.dumps(TIMINGS)}
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
-        script.write(_script(given))
+        script.write(_script(values))
         script.flush()
-        defines = [f"--define={name}={_text(value)}" for name, value in given.items() if value is not None and name != "record_id"]
+        defines = [f"--define={name}={_text(value)}" for name, value in values.items() if value is not None and name != "record_id"]
         clients = [f"--client={CONNECTIONS}", "--jobs=2", f"--transactions={len(claims) // CONNECTIONS}"]
         command = [
             binary("pgbench"),
@@ -167,16 +167,16 @@ def _pgbench(dsn: str, claims: list[Claim]) -> float:
             f"--file={script.name}",
             dsn,
         ]
-        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603  # our own words
-    found = _RATE.search(said)
+        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603  # our own words
+    found = _RATE.search(output)
     if found is None:
-        raise AssertionError(f"pgbench said no rate: {said}")
+        raise AssertionError(f"pgbench output no rate: {output}")
     return float(found[1])
 
 
-def _script(given: dict[str, Any]) -> str:
-    """Each client takes ids of its own; pgbench knows no null, which therefore stands in the text."""
-    text = PARAMETER.sub(lambda found: "null" if given[found[1]] is None else f":{found[1]}", default_statements().text("commit_verdict"))
+def _script(values: dict[str, Any]) -> str:
+    """Return the script. Each client takes other ids. pgbench has no null, so nulls are written into the statement."""
+    text = PARAMETER.sub(lambda found: "null" if values[found[1]] is None else f":{found[1]}", default_statements().text("commit_verdict"))
     return f"\\set i :i + 1\n\\set record_id 1 + :client_id + {CONNECTIONS} * :i\n{text};\n"
 
 

@@ -1,4 +1,4 @@
-"""The bench as our tasks find it: by Airflow's connections, in the environment."""
+"""Airflow's connections to the servers of a benchmark, as environment variables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CHUNK_SIZE = 250
 
 
 def variables(job: Job) -> dict[str, str]:
-    """The environment that leads our tasks to the bench."""
+    """Return the environment variables for the project's tasks."""
     s3 = {"bucket": job.bucket, "endpoint_url": job.s3_url, "region_name": "us-east-1"}
     detector = urlsplit(job.detector_url)
     extra = {"dialect": "reference", **({"requests_per_minute": job.requests_per_minute} if job.requests_per_minute else {})}

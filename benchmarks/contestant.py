@@ -1,4 +1,4 @@
-"""A contestant's process: reads its job from stdin, does it, and writes what it took to stdout."""
+"""The process of a contestant. It reads the job from stdin and writes its effort to stdout."""
 
 from __future__ import annotations
 

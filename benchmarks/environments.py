@@ -1,4 +1,4 @@
-"""Contestants whose packages cannot stand beside the project's run in an environment of their own."""
+"""Virtual environments for contestants whose packages conflict with the project's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _OWN = {"asyncio_script": Path(__file__).parent / "requirements-asyncio.txt"}
 
 
 def python(contestant: str, *, folder: Path) -> str:
-    """The interpreter that a contestant runs on; its environment is made below *folder*, once for each change of its requirements."""
+    """Return the contestant's interpreter. A virtual environment is created below *folder* when its requirements change."""
     requirements = _OWN.get(contestant)
     if requirements is None:
         return sys.executable

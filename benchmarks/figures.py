@@ -1,4 +1,4 @@
-"""What a load came to, as the tables of `docs/scale.md`."""
+"""The figures of a load, as the tables of `docs/scale.md`."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class LoadFigures:
     records: int
     processes: int
     threads: int
-    """That commit, in each process."""
+    """Committing threads in each process."""
     chunk_size: int
     edge: int
-    """Chunks at the start and at the end whose claims are compared."""
+    """Number of chunks at the start and at the end whose claims are compared."""
     took_s: float
     first_claims_ms: float
-    """A chunk reaped, claimed and opened: the median over the first of them."""
+    """Median time to reap, claim and open a chunk, over the first *edge* chunks."""
     last_claims_ms: float
     claims_ms: float
     commit_p50_ms: float
@@ -28,19 +28,19 @@ class Figures:
     growth: Growth
 
 
-def tables(of: Figures) -> str:
-    """The first two tables of `docs/scale.md`."""
+def tables(load: LoadFigures) -> str:
+    """Return the first two tables of `docs/scale.md`."""
     rows = [
-        ("records, each with exactly one right result", f"{of.records:,}"),
-        ("processes, and threads that commit in each", f"{of.processes}, {of.threads}"),
-        ("claimed, opened and committed", f"{of.records / of.took_s:,.0f} records/s, for {of.took_s:,.0f} s"),
+        ("records, each with exactly one right result", f"{load.records:,}"),
+        ("processes, and threads that commit in each", f"{load.processes}, {load.threads}"),
+        ("claimed, opened and committed", f"{load.records / load.took_s:,.0f} records/s, for {load.took_s:,.0f} s"),
         (
-            f"a chunk of {of.chunk_size} reaped, claimed and opened",
-            f"{of.claims_ms:.1f} ms: {of.chunk_size / of.claims_ms * 1000:,.0f} records/s",
+            f"a chunk of {load.chunk_size} reaped, claimed and opened",
+            f"{load.claims_ms:.1f} ms: {load.chunk_size / load.claims_ms * 1000:,.0f} records/s",
         ),
-        (f"the first {of.edge} of them, the last {of.edge}", f"{of.first_claims_ms:.1f} ms, {of.last_claims_ms:.1f} ms"),
-        ("a commit", f"{of.commit_p50_ms:.1f} ms at p50, {of.commit_p95_ms:.1f} ms at p95"),
-        ("WAL a record", f"{of.growth.wal_bytes:,.0f} bytes, {of.growth.full_page_bytes:,.0f} of them full pages and commit marks"),
+        (f"the first {load.edge} of them, the last {load.edge}", f"{load.first_claims_ms:.1f} ms, {load.last_claims_ms:.1f} ms"),
+        ("a commit", f"{load.commit_p50_ms:.1f} ms at p50, {load.commit_p95_ms:.1f} ms at p95"),
+        ("WAL a record", f"{load.growth.wal_bytes:,.0f} bytes, {load.growth.full_page_bytes:,.0f} of them full pages and commit marks"),
     ]
     first = [("", "measured"), ("---", "---"), *rows]
     head = (
@@ -54,10 +54,16 @@ def tables(of: Figures) -> str:
         "dead rows at the end",
         "vacuums meanwhile",
     )
-    second = [head, ("---", *("---:" for _ in head[1:])), *map(_cells, of.growth.tables)]
+    second = [head, ("---", *("---:" for _ in head[1:])), *map(_cells, load.growth.tables)]
     return "\n\n".join("\n".join(f"| {' | '.join(cells)} |" for cells in each) for each in (first, second))
 
 
-def _cells(of: Table) -> tuple[str, ...]:
-    sizes = (f"{of.rows:.2f}", f"{of.table_bytes:,.0f}", f"{of.index_bytes:,.0f}", f"{of.wal_bytes:,.0f}", f"{of.updates:.2f}")
-    return (f"`{of.name}`", *sizes, "" if of.hot is None else f"{of.hot:.1%}", f"{of.dead:,}", f"{of.vacuums}")
+def _cells(table: Table) -> tuple[str, ...]:
+    sizes = (
+        f"{table.rows:.2f}",
+        f"{table.table_bytes:,.0f}",
+        f"{table.index_bytes:,.0f}",
+        f"{table.wal_bytes:,.0f}",
+        f"{table.updates:.2f}",
+    )
+    return (f"`{table.name}`", *sizes, "" if table.hot is None else f"{table.hot:.1%}", f"{table.dead:,}", f"{table.vacuums}")

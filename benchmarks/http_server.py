@@ -14,23 +14,23 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-KEPT_BYTES = 64 * 1024
-"""Of a body; a longer one is counted and forgotten but for its beginning."""
+BODY_MAX_BYTES = 64 * 1024
+"""Largest body that is kept whole. Of larger ones, the first bytes are kept."""
 _END = b"\r\n\r\n"
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _EXPECT = re.compile(rb"\r\nexpect: *100-continue", re.IGNORECASE)
 
 
 class Service(Protocol):
-    """What listens on one port."""
+    """A service behind one port."""
 
     def connected(self) -> None: ...
     def begun(self, request: Request) -> None:
-        """Its head is there; the body may still be under way."""
+        """Called when the head is received; the body may follow."""
 
     def complete(self, request: Request, respond: Respond) -> None: ...
     def gone(self, request: Request) -> None:
-        """Its client hung up before it was answered."""
+        """Called when the client disconnects before the response."""
 
 
 class Respond(Protocol):
@@ -38,7 +38,7 @@ class Respond(Protocol):
 
 
 class Request:
-    """One request, as much of it as is there."""
+    """A request that is being received."""
 
     def __init__(self, head: bytes) -> None:
         method, target, _ = head[: head.index(b"\r\n")].split(b" ", 2)
@@ -52,31 +52,31 @@ class Request:
 
     def feed(self, data: bytes) -> None:
         self.left -= len(data)
-        if self.length <= KEPT_BYTES or not self.body:
+        if self.length <= BODY_MAX_BYTES or not self.body:
             self.body += data
 
     def has(self, header: bytes) -> bool:
         return header in self.head.lower()
 
 
-class Lag:
-    """A network's delay: what a client sends arrives so much later, and its first words, after the handshake, twice."""
+class RoundTrip:
+    """A network's round trip time. Data from a client is delayed by one; its first data by two, for the handshake."""
 
     def __init__(self) -> None:
-        self.round_trip_s = 0.0
+        self.seconds = 0.0
 
     def due(self, now: float, last: float) -> float:
-        """When something sent now arrives, which is never before the last thing; *last* is 0 on a new connection."""
-        return max(last, now + self.round_trip_s * (1 if last else 2))
+        """Return when data sent at *now* arrives. *last* is the arrival of the data before it, 0 on a new connection."""
+        return max(last, now + self.seconds * (1 if last else 2))
 
 
-class Lagging(asyncio.Protocol):
-    """A connection whose client is as far away as the lag says."""
+class DelayedProtocol(asyncio.Protocol):
+    """A connection whose received data is delayed."""
 
     transport: asyncio.Transport
 
-    def __init__(self, lag: Lag) -> None:
-        self._lag = lag
+    def __init__(self, round_trip: RoundTrip) -> None:
+        self._round_trip = round_trip
         self._last = 0.0
         self._under_way: deque[bytes] = deque()
         self._loop = asyncio.get_running_loop()
@@ -85,12 +85,12 @@ class Lagging(asyncio.Protocol):
         self.transport = transport  # type: ignore[assignment]  # a stream's is one
 
     def data_received(self, data: bytes) -> None:
-        if not self._lag.round_trip_s:
+        if not self._round_trip.seconds:
             self.arrived(data)
             return
-        self._last = self._lag.due(self._loop.time(), self._last)
+        self._last = self._round_trip.due(self._loop.time(), self._last)
         self._under_way.append(data)
-        self._loop.call_at(self._last, self._next)  # timers that are due together may come in any order
+        self._loop.call_at(self._last, self._next)  # timers of one time may fire in any order
 
     def _next(self) -> None:
         self.arrived(self._under_way.popleft())
@@ -99,11 +99,11 @@ class Lagging(asyncio.Protocol):
         raise NotImplementedError
 
 
-class Conversation(Lagging):
-    """One connection of HTTP/1.1, kept alive, without pipelining and without chunked bodies from the client."""
+class HttpConnection(DelayedProtocol):
+    """A connection of HTTP/1.1 with keep-alive, without pipelining and chunked requests."""
 
-    def __init__(self, service: Service, lag: Lag) -> None:
-        super().__init__(lag)
+    def __init__(self, service: Service, round_trip: RoundTrip) -> None:
+        super().__init__(round_trip)
         self._service = service
         self._buffer = b""
         self._request: Request | None = None
@@ -139,5 +139,5 @@ class Conversation(Lagging):
         self.transport.writelines([head % (status, phrase, content_type, size), *(() if bodiless else pieces)])
 
 
-def listener(service: Service, lag: Lag) -> Callable[[], Conversation]:
-    return lambda: Conversation(service, lag)
+def listener(service: Service, round_trip: RoundTrip) -> Callable[[], HttpConnection]:
+    return lambda: HttpConnection(service, round_trip)

@@ -1,4 +1,4 @@
-"""Photos that differ in their number alone, made by pasting it into one and the same JPEG."""
+"""Photos that differ only in a number in a comment of one and the same JPEG."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from PIL import Image
 
 DIGITS = 16
 AT = 6
-"""Where the number stands: after the start of the image, a comment's mark and its length."""
+"""Position of the number: after the start of the image, the marker of the comment and its length."""
 _COMMENT = b"\xff\xfe" + (DIGITS + 2).to_bytes(2, "big")
 _FIRST_SIDE_PX = 256
 
@@ -26,17 +26,17 @@ class Photos:
         self.size = len(self._before) + DIGITS + len(self._after)
 
     def pieces(self, number: int) -> tuple[bytes, bytes, bytes]:
-        """What the image of this number consists of."""
+        """Return the parts of the image with this number."""
         return self._before, b"%0*d" % (DIGITS, number), self._after
 
 
 def number_of(beginning: bytes | bytearray) -> int:
-    """The number of the image that begins so."""
+    """Return the number of the image that begins with these bytes."""
     return int(beginning[AT : AT + DIGITS])
 
 
 def score_of(number: int) -> float:
-    """What the detector says about it; the check at the end computes the same in SQL."""
+    """Return the detector's score for an image. The check in SQL computes the same."""
     return number * 7919 % 1000 / 1000
 
 

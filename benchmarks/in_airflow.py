@@ -1,4 +1,4 @@
-"""Contestants that Airflow runs: a scheduler, a processor of DAGs and an API of their own, from the trigger to the run's end."""
+"""Contestants in Airflow, with scheduler, DAG processor and API server, measured from the trigger to the end of the run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import psutil
 
-from benchmarks.bench import Wrong
+from benchmarks.bench import JobFailed
 from benchmarks.connections import CHUNK_SIZE, variables
 from benchmarks.job import Effort
 from embedded import airflow, state
@@ -38,7 +38,7 @@ class Dag:
     folder: Path
     conf: dict[str, Any]
     dry_run: dict[str, Any] | None = None
-    """A run that changes nothing goes before: then Airflow's workers are as warm as those of one that ran for a day."""
+    """Configuration of a first run that changes nothing, after which Airflow's workers are warm."""
 
 
 def ours_in_airflow(on: Bench, job: Job, checkout: Checkout) -> Effort:
@@ -58,12 +58,12 @@ def _run(on: Bench, job: Job, dag: Dag, given: dict[str, str], checkout: Checkou
     with _started(on, job, dag, given, checkout) as running:
         if dag.dry_run:
             _ended(running, dag.dag_id, dag.dry_run)
-        with _Watch() as watch:
+        with _ResourceMonitor() as watch:
             triggered = datetime.now(UTC)
             run = _ended(running, dag.dag_id, dag.conf)
             watch.close()
         if run["state"] != "success":
-            raise Wrong(f"{job.contestant}: the run failed; its logs are in {running.folder}")
+            raise JobFailed(f"{job.contestant}: the run failed; its logs are in {running.folder}")
         wall_s = (datetime.fromisoformat(run["end_date"]) - triggered).total_seconds()
         _, found = running.call("GET", f"dags/{dag.dag_id}/dagRuns/{run['dag_run_id']}/taskInstances?limit=10")
         return Effort(
@@ -75,7 +75,7 @@ def _run(on: Bench, job: Job, dag: Dag, given: dict[str, str], checkout: Checkou
 
 
 def _ended(running: airflow.Airflow, dag_id: str, conf: dict[str, Any]) -> dict[str, Any]:
-    """A run, once it is over."""
+    """Trigger a run and return it when it has ended."""
     run: dict[str, Any]
     _, run = running.call("POST", f"dags/{dag_id}/dagRuns", {"logical_date": None, "conf": conf})
     while run["state"] not in {"success", "failed"}:
@@ -86,14 +86,14 @@ def _ended(running: airflow.Airflow, dag_id: str, conf: dict[str, Any]) -> dict[
 
 
 def _task(ti: dict[str, Any], triggered: datetime) -> dict[str, Any]:
-    """When a task was at work, in seconds since the trigger."""
+    """Return the start and the end of a task, in seconds since the trigger."""
     begin, end = (round((datetime.fromisoformat(ti[name]) - triggered).total_seconds(), 2) for name in ("start_date", "end_date"))
     return {"task": ti["task_id"], "map_index": ti["map_index"], "from_s": begin, "to_s": end}
 
 
 @contextmanager
 def _started(on: Bench, job: Job, dag: Dag, given: dict[str, str], checkout: Checkout) -> Iterator[airflow.Airflow]:
-    """Airflow with the DAG read and unpaused."""
+    """Start Airflow and unpause the DAG."""
     folder = on.folder / "airflow"
     port = state.ports(folder / "ports.json", "api")["api"]
     on.postgres.ensure_database(DATABASE)
@@ -128,11 +128,11 @@ def _await_dag(running: airflow.Airflow, dag_id: str, since: datetime) -> None:
             running.call("PATCH", f"dags/{dag_id}", {"is_paused": False})
             return
         time.sleep(POLL_S)
-    raise Wrong(f"Airflow has not read {dag_id} within {READY_S} s")
+    raise JobFailed(f"Airflow has not read {dag_id} within {READY_S} s")
 
 
-class _Watch:
-    """Processor time and memory of the processes that Airflow consists of, from `with` to `close`."""
+class _ResourceMonitor:
+    """Measures processor time and memory of Airflow's processes, from `with` to `close`."""
 
     def __init__(self) -> None:
         self._roots = [process for process in psutil.Process().children() if "airflow" in " ".join(process.cmdline())]
@@ -161,7 +161,7 @@ class _Watch:
             self.together_mb = max(self.together_mb, sum(sizes))
 
     def _processor_s(self) -> float:
-        """Of those that live, and of those that ended, as their parents know."""
+        """Return the processor time of running processes and, as their parents count it, of ended ones."""
         return sum(_times_s(process) for process in self._all())
 
     def _all(self) -> list[psutil.Process]:

@@ -1,4 +1,4 @@
-"""What a contestant is told, and what it tells when it is through."""
+"""The job of a contestant, and its effort."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, Self
 
 TIMEOUT_S = 30
-"""Of the contestants' requests, but for ours."""
+"""Timeout of the requests of all contestants except the project's."""
 _STATUS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """Records to work, and where everything is. Ports are of this machine."""
+    """The number of records and the addresses of all servers."""
 
     contestant: str
     dsn: str
@@ -27,12 +27,12 @@ class Job:
     records: int
     slots: int
     tasks: int = 1
-    """Processes among which the slots are split."""
+    """Processes that share the slots."""
     requests_per_minute: float | None = None
-    """What the detector grants, and its connection states."""
+    """The detector's quota, which its connection states."""
     log_file: str = "/dev/null"
     folder: str = ""
-    """Scratch."""
+    """Folder for temporary files."""
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self))
@@ -44,13 +44,13 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effort:
-    """What the work took, imports excluded."""
+    """Time and memory that the work took, without imports."""
 
     wall_s: float
     processor_s: float
-    """User and system time of the contestant and of the processes that it started."""
+    """User and system time of the contestant and its child processes."""
     rss_mb: float
-    """Peak of one process, its imports included."""
+    """Peak of one process, including its imports."""
     more: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> str:
@@ -62,7 +62,7 @@ class Effort:
 
 
 def peak_rss_mb() -> float:
-    """The most memory that this process has held. `ru_maxrss` would count what its parent held when it was started."""
+    """Return the peak memory of this process. `ru_maxrss` would include memory of its parent before `exec`."""
     if not _STATUS.exists():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     peak = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM"))

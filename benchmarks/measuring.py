@@ -1,4 +1,4 @@
-"""One contestant's run becomes a row of figures."""
+"""Runs a contestant once and returns its figures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """What a contestant came to. Everything `_per_record` is a mean."""
+    """The figures of a run. Fields that end in `_per_record` are means."""
 
     contestant: str
     records: int
@@ -29,23 +29,23 @@ class Row:
     wall_s: float
     records_per_s: float
     of_bound: float
-    """The share of what the detector could give: slots divided by latency."""
+    """Records a second, divided by the detector's bound, slots / latency."""
     utilisation: float
-    """Of the detector's slots, from its first request to its last answer."""
+    """Share of the detector's slots in use, from its first request to its last answer."""
     in_flight_max: int
     processor_ms_per_record: float
     server_processor_ms_per_record: float
     rss_mb: float
     db_connections: int
     db_round_trips_per_record: float
-    """Connecting included."""
+    """Includes connecting."""
     db_transactions_per_record: float
     tcp_images: int
     tcp_detector: int
     tcp_s3: int
     s3_requests_per_record: float
     load: float
-    """The machine's, over the minute before the run began: others make figures worse."""
+    """The machine's load in the minute before the run. Other processes distort the figures."""
     more: dict[str, Any]
 
     def as_json(self) -> dict[str, Any]:
@@ -64,10 +64,10 @@ def measure(
     work: Callable[[Job, Checkout], Effort] = bench.work,
     checkout: Checkout = HERE,
 ) -> Row:
-    """Let a contestant, shown by *name*, do its job once, and check that it did.
+    """Run a contestant once, check its results, and return the row for *name*.
 
     Raises:
-        Wrong: it did not.
+        JobFailed: the contestant failed, or a result is wrong.
     """
     load = os.getloadavg()[0]
     job = on.prepare(contestant=module, records=records, slots=slots, latency_ms=latency_ms, tasks=tasks, checkout=checkout)
@@ -75,7 +75,7 @@ def measure(
     effort = work(job, checkout)
     counted, after = on.counted(), on.activity(job)
     on.check(job)
-    on.forget(job)
+    on.drop(job)
     detector, s3 = counted["detector"], counted["s3"]
     return Row(
         contestant=name,

@@ -8,16 +8,16 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.http_server import Lagging
+from benchmarks.http_server import DelayedProtocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from benchmarks.http_server import Lag
+    from benchmarks.http_server import RoundTrip
 
 
-class Line:
-    """Leads to one port of this machine."""
+class PostgresProxy:
+    """A proxy to a port of this machine."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -29,14 +29,14 @@ class Line:
     def stats(self) -> dict[str, Any]:
         return {"connections": self.connections, "round_trips": self.round_trips}
 
-    def listener(self, lag: Lag) -> Callable[[], _Client]:
-        return lambda: _Client(self, lag)
+    def listener(self, round_trip: RoundTrip) -> Callable[[], _Client]:
+        return lambda: _Client(self, round_trip)
 
 
-class _Client(Lagging):
-    def __init__(self, line: Line, lag: Lag) -> None:
-        super().__init__(lag)
-        self._line = line
+class _Client(DelayedProtocol):
+    def __init__(self, proxy: PostgresProxy, round_trip: RoundTrip) -> None:
+        super().__init__(round_trip)
+        self._proxy = proxy
         self._server: asyncio.Transport | None = None
         self._early: list[bytes] = []
         self._spoke = False
@@ -44,11 +44,11 @@ class _Client(Lagging):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._line.connections += 1
+        self._proxy.connections += 1
         self._connecting = self._loop.create_task(self._connect())
 
     async def _connect(self) -> None:
-        server, _ = await self._loop.create_connection(lambda: _Server(self), "127.0.0.1", self._line.port)
+        server, _ = await self._loop.create_connection(lambda: _Server(self), "127.0.0.1", self._proxy.port)
         self._server = server
         server.writelines(self._early)
         if self.transport.is_closing():
@@ -57,7 +57,7 @@ class _Client(Lagging):
     def arrived(self, data: bytes) -> None:
         if not self._spoke:
             self._spoke = True
-            self._line.round_trips += 1
+            self._proxy.round_trips += 1
         if self._server is None:
             self._early.append(data)
         elif not self._server.is_closing():
@@ -65,13 +65,13 @@ class _Client(Lagging):
 
     def answered(self, data: bytes) -> None:
         self._spoke = False
-        if not self.transport.is_closing():  # a client that says farewell may be gone before the answer
+        if not self.transport.is_closing():  # a client that terminates may close before the answer
             self.transport.write(data)
 
     def connection_lost(self, _exc: Exception | None) -> None:
         if self._server is not None:
-            # What the client said last is still on its way.
-            self._loop.call_later(self._lag.round_trip_s, self._server.close)
+            # The client's last data is still delayed.
+            self._loop.call_later(self._round_trip.seconds, self._server.close)
 
 
 class _Server(asyncio.Protocol):

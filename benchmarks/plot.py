@@ -1,4 +1,4 @@
-"""Throughput against the detector's slots, a line for each contestant."""
+"""Plots throughput against the detector's slots, with a line for each contestant."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SIZE_INCHES = (8, 5)
 
 
 def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """An SVG at *path*: the median of each contestant's runs, and the detector's bound."""
+    """Write an SVG with the median of each contestant's runs, and the detector's bound."""
     figure = Figure(figsize=SIZE_INCHES, layout="constrained")
     axes = figure.add_subplot()
     slots = sorted({row["slots"] for row in rows})
@@ -35,7 +35,7 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def lines(rows: Sequence[dict[str, Any]]) -> dict[str, dict[int, float]]:
-    """Records a second by contestant and slots."""
+    """Return the median records a second by contestant and slots."""
     found: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         found[row["contestant"]][row["slots"]].append(row["records_per_s"])

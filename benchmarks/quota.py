@@ -1,6 +1,6 @@
-"""Several tasks of ours under one quota: `python -m benchmarks.quota --help`.
+"""Measures several tasks under one quota: `python -m benchmarks.quota --help`.
 
-The bound is records divided by the quota. Exits with 1 when a record is wrong, was counted an attempt too many, or was asked for too often.
+The bound is records divided by the quota. Exits with 1 if a result is wrong.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from benchmarks import bench
-from benchmarks.bench import Bench, Wrong
+from benchmarks.bench import Bench, JobFailed
 from benchmarks.run import STATE
 from benchmarks.statements import sql
 
@@ -31,25 +31,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.add_argument("--records", type=int, default=1000, metavar="N")
     options.add_argument("--tasks", type=int, default=4, metavar="N", help="mapped tasks, each a process (4)")
     options.add_argument("--requests-per-minute", type=float, default=600.0, metavar="N", help="what the detector grants (600)")
-    given = options.parse_args(argv)
+    arguments = options.parse_args(argv)
     try:
         with Bench(STATE, image_kb=100) as on:
-            _say(measured(on, records=given.records, tasks=given.tasks, requests_per_minute=given.requests_per_minute))
-    except Wrong as exc:
+            _say(measured(on, records=arguments.records, tasks=arguments.tasks, requests_per_minute=arguments.requests_per_minute))
+    except JobFailed as exc:
         print(exc, file=sys.stderr)  # noqa: T201  # a command speaks to its terminal
         return 1
     return 0
 
 
 def measured(on: Bench, *, records: int, tasks: int, requests_per_minute: float) -> dict[str, float]:
-    """Do the job once under the quota, and check it."""
+    """Run the job once under the quota, and check it."""
     job = on.prepare(
         contestant="ours", records=records, slots=SLOTS, latency_ms=LATENCY_MS, tasks=tasks, requests_per_minute=requests_per_minute
     )
     effort, detector = bench.work(job), on.counted()["detector"]
     on.check(job)
     attempts = attempts_of(on, job)
-    on.forget(job)
+    on.drop(job)
     bound_s = records / requests_per_minute * 60
     return {
         "bound_s": bound_s,
@@ -63,7 +63,7 @@ def measured(on: Bench, *, records: int, tasks: int, requests_per_minute: float)
 
 
 def attempts_of(on: Bench, job: Job) -> dict[str, float]:
-    """How many attempts were counted beyond the one that each record ends with, and how many records were given back."""
+    """Return the attempts counted beyond one a record, and the number of records arguments back."""
     with psycopg.connect(on.direct(job), row_factory=dict_row) as connection:
         return connection.execute(sql("attempts")).fetchone() or {}
 

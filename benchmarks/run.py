@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import ablation, bench, in_airflow, plot, tables
-from benchmarks.bench import Bench, Wrong
+from benchmarks.bench import Bench, JobFailed
 from benchmarks.checkout import HERE, Checkout, folder_of
 from benchmarks.measuring import measure
 from embedded.process import ROOT
@@ -42,7 +42,7 @@ class Contestant:
     records_max: int = sys.maxsize
     airflow: Callable[[Bench, Job, Checkout], Effort] | None = None
     is_ours: bool = False
-    """Whether it can run from a baseline, too."""
+    """True if it also runs from the baseline."""
 
 
 CONTESTANTS = {
@@ -61,34 +61,34 @@ DEFAULT = ("before", "pooled", ABLATIONS, "asyncio", "ours", "airflow-2", "airfl
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    given = _options().parse_args(argv)
-    given.folder.mkdir(parents=True, exist_ok=True)
-    result: dict[str, Any] = {"machine": machine(), "options": {name: _plain(value) for name, value in vars(given).items()}}
+    arguments = _options().parse_args(argv)
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    result: dict[str, Any] = {"machine": machine(), "options": {name: _plain(value) for name, value in vars(arguments).items()}}
     try:
-        with Bench(given.folder.resolve(), image_kb=given.image_kb) as on:
-            result |= _measured(on, given)
-    except Wrong as exc:
+        with Bench(arguments.folder.resolve(), image_kb=arguments.image_kb) as on:
+            result |= _measured(on, arguments)
+    except JobFailed as exc:
         print(exc, file=sys.stderr)  # noqa: T201  # a command speaks to its terminal
         return 1
-    if given.json:
-        given.json.write_text(json.dumps(result, indent=1) + "\n")
-    if given.plot:
-        plot.draw(result["rows"], given.plot)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result, indent=1) + "\n")
+    if arguments.plot:
+        plot.draw(result["rows"], arguments.plot)
     return 0
 
 
-def _measured(on: Bench, given: argparse.Namespace) -> dict[str, Any]:
+def _measured(on: Bench, arguments: argparse.Namespace) -> dict[str, Any]:
     rows, compared = [], []
-    baseline = _baseline(given)
-    for number in range(given.repeat):
-        for slots in given.slots:
-            for name in given.contestants:
+    baseline = _baseline(arguments)
+    for number in range(arguments.repeat):
+        for slots in arguments.slots:
+            for name in arguments.contestants:
                 if name == ABLATIONS:
-                    compared += ablation.compare(on, records=given.ablation_records, round_trips_ms=ROUND_TRIPS_MS)
+                    compared += ablation.compare(on, records=arguments.ablation_records, round_trips_ms=ROUND_TRIPS_MS)
                     _say(tables.ablations(compared[-2 * len(ROUND_TRIPS_MS) :]))
                 else:
                     for label, checkout in sides(name, baseline, baseline_first=number % 2 == 0):
-                        rows.append(_one(on, name, given, slots=slots, label=label, checkout=checkout))
+                        rows.append(_one(on, name, arguments, slots=slots, label=label, checkout=checkout))
                         _say(tables.line(rows[-1]))
     _say(tables.rows(rows))
     if baseline:
@@ -96,9 +96,9 @@ def _measured(on: Bench, given: argparse.Namespace) -> dict[str, Any]:
     return {"rows": [row.as_json() for row in rows], ABLATIONS: [each.as_json() for each in compared]}
 
 
-def _baseline(given: argparse.Namespace) -> Checkout | None:
-    settings = dict(given.baseline_set)
-    return Checkout(root=given.baseline or ROOT, settings=settings) if given.baseline or settings else None
+def _baseline(arguments: argparse.Namespace) -> Checkout | None:
+    settings = dict(arguments.baseline_set)
+    return Checkout(root=arguments.baseline or ROOT, settings=settings) if arguments.baseline or settings else None
 
 
 def sides(name: str, baseline: Checkout | None, *, baseline_first: bool) -> list[tuple[str, Checkout]]:
@@ -109,18 +109,18 @@ def sides(name: str, baseline: Checkout | None, *, baseline_first: bool) -> list
     return sides if baseline_first else sides[::-1]
 
 
-def _one(on: Bench, name: str, given: argparse.Namespace, *, slots: int, label: str, checkout: Checkout) -> Row:
-    of = CONTESTANTS[name]
-    work = functools.partial(of.airflow, on) if of.airflow else bench.work
-    records = min(given.records, of.records_max)
+def _one(on: Bench, name: str, arguments: argparse.Namespace, *, slots: int, label: str, checkout: Checkout) -> Row:
+    contestant = CONTESTANTS[name]
+    work = functools.partial(contestant.airflow, on) if contestant.airflow else bench.work
+    records = min(arguments.records, contestant.records_max)
     return measure(
         on,
-        of.module or name,
+        contestant.module or name,
         name=label,
         records=records,
         slots=slots,
-        latency_ms=given.latency_ms,
-        tasks=of.tasks,
+        latency_ms=arguments.latency_ms,
+        tasks=contestant.tasks,
         work=work,
         checkout=checkout,
     )

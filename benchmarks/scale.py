@@ -1,9 +1,9 @@
-"""What a record costs the database: claim, open and commit at full speed, and what each table has grown by.
+"""Measures what a record costs the database: claim, open and commit at full speed, and the growth of each table.
 
     python -m benchmarks.scale --records 1000000
 
-Several processes share one batch, as the mapped tasks of a run do, through the real statements and in a Postgres of their own. Detector
-and archive are instant, so nothing but the database is measured. Afterwards SQL checks that each record has its one right result.
+Several processes share one batch, as the mapped tasks of a run do, with the project's statements and a Postgres of their own. Detector and
+archive take no time, so only the database is measured. At the end, SQL checks that each record has exactly one right result.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from anomaly.models.runs import Chunk, Holder, Run, Window
 from anomaly.pipeline.chunk_source import ChunkSource
 from anomaly.settings import Settings
 from benchmarks import capacity
-from benchmarks.bench import Wrong
-from benchmarks.figures import Figures, tables
+from benchmarks.bench import JobFailed
+from benchmarks.figures import LoadFigures, tables
 from benchmarks.statements import sql
 from benchmarks.table_stats import State, connect, growth, one
 from embedded.postgres import Postgres
@@ -48,11 +48,11 @@ if TYPE_CHECKING:
 
 CHUNK_SIZE = 250
 THREADS = 5
-"""That commit, in each process."""
+"""Committing threads in each process."""
 LEASE_S = 600.0
 EDGE = 20
-"""Chunks at the start and at the end of the run whose claims are compared."""
-TELL_S = 10.0
+"""Number of chunks at the start and at the end whose claims are compared."""
+PROGRESS_S = 10.0
 ANOMALOUS_FROM = 0.9
 CONFIG = hashlib.sha256(b"scale").hexdigest()
 REGION = {"x": 1, "y": 2, "width": 30, "height": 40, "score": 0.95}
@@ -64,7 +64,7 @@ DATABASE = "scale"
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What one process is given."""
+    """The job of one process."""
 
     dsn: str
     chunk: Chunk
@@ -72,25 +72,25 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
-class Worked:
-    """What one process did; times are of the monotonic clock, which all processes of a machine share."""
+class Measurements:
+    """The measurements of one process. Times are of the monotonic clock, which all processes share."""
 
     claims: list[tuple[float, float]]
-    """When each chunk was there, and how many milliseconds it took to reap, claim and open it."""
+    """For each chunk, the time at which it was open, and the milliseconds to reap, claim and open it."""
     commits_ms: list[float]
     began: float
-    """Once connected; imports are not measured."""
+    """When the process had connected; imports are not measured."""
     ended: float
 
 
 # ── a process
 
 
-def work(share: Share) -> Worked:
-    """Claim, open and commit until nothing is due; the next chunk is claimed while one is committed, as the pipeline does it."""
+def work(share: Share) -> Measurements:
+    """Claim, open and commit until nothing is due. The next chunk is claimed during the commits, as in the pipeline."""
     settings = Settings(db_pool_max=THREADS + 1, commit_workers=THREADS)
     store = RecordStore(Database(open_pool(connector(share.dsn, settings), settings)), settings)
-    run, holder = the_run(), Holder(map_index=share.map_index, try_number=1)
+    run, holder = scale_run(), Holder(map_index=share.map_index, try_number=1)
     source = ChunkSource(run=run, holder=holder, first=share.chunk, store=store, lease_s=LEASE_S)
     claims: list[tuple[float, float]] = []
     commits_ms: list[float] = []
@@ -101,10 +101,10 @@ def work(share: Share) -> Worked:
             upcoming = claimer.submit(_next, source, claims)
             commits_ms.extend(committers.map(partial(_commit, store, run, holder), chunk.claims))
             if not store.end_chunk(run, chunk.number, holder, tally=TALLY):
-                raise Wrong(f"chunk {chunk.number} has not ended")
+                raise JobFailed(f"chunk {chunk.number} has not ended")
     ended = time.monotonic()
     store.close()
-    return Worked(claims, commits_ms, began, ended)
+    return Measurements(claims, commits_ms, began, ended)
 
 
 def _next(source: ChunkSource, claims: list[tuple[float, float]]) -> OpenChunk | None:
@@ -115,7 +115,7 @@ def _next(source: ChunkSource, claims: list[tuple[float, float]]) -> OpenChunk |
 
 
 def _commit(store: RecordStore, run: Run, holder: Holder, claim: Claim) -> float:
-    """Commit what the detector would say, with keys as long as real ones; the milliseconds it took."""
+    """Commit an answer, with keys of realistic length, and return the milliseconds it took."""
     sha256 = hashlib.sha256(str(claim.record_id).encode()).hexdigest()
     began = time.monotonic()
     store.commit(
@@ -125,7 +125,7 @@ def _commit(store: RecordStore, run: Run, holder: Holder, claim: Claim) -> float
 
 
 def answer_to(number: int) -> Answer:
-    """The verdict that `check.sql` expects: one record in ten is an anomaly, with a region."""
+    """Return the answer that `check.sql` expects. One record in ten is an anomaly, with a region."""
     score = (number * 7919 % 1000) / 1000
     is_anomaly = score >= ANOMALOUS_FROM
     verdict = Verdict(
@@ -145,25 +145,25 @@ def archived(sha256: str) -> ArchiveKeys:
     return ArchiveKeys(image_key=f"images/sha256/{folder}/{sha256}.jpg", answer_key=f"answers/{CONFIG}/{folder}/{sha256}.json")
 
 
-def the_run() -> Run:
+def scale_run() -> Run:
     return Run(dag_id="anomaly_detection", run_id="scheduled__2026-11-24T00:00:00+00:00", window=Window(), chunk_size=CHUNK_SIZE)
 
 
 # ── the load
 
 
-def load(dsn: str, *, records: int, processes: int) -> tuple[list[Worked], float]:
-    """All records, by so many processes; what each did, and the seconds from the first chunk to the last commit."""
+def load(dsn: str, *, records: int, processes: int) -> tuple[list[Measurements], float]:
+    """Process all records and return the measurements of each process and the seconds from the first start to the last end."""
     settings = Settings()
     store = RecordStore(Database(open_pool(connector(dsn, settings), settings)), settings)
-    run = the_run()
+    run = scale_run()
     began_at = store.begin_batch(run)
     shares = [_share(store, run, dsn, index, began_at=began_at) for index in range(min(processes, -(-records // CHUNK_SIZE)))]
     store.close()
     with ProcessPoolExecutor(len(shares), mp_context=get_context("spawn")) as pool:
         began = time.monotonic()
         working = [pool.submit(work, share) for share in shares]
-        _tell(working, dsn, records=records, since=began)
+        _print_progress(working, dsn, records=records, since=began)
         worked = [each.result() for each in working]
     return worked, max(each.ended for each in worked) - min(each.began for each in worked)
 
@@ -171,13 +171,13 @@ def load(dsn: str, *, records: int, processes: int) -> tuple[list[Worked], float
 def _share(store: RecordStore, run: Run, dsn: str, map_index: int, *, began_at: Any) -> Share:
     number = store.claim_chunk(run, began_at=began_at, origin="pending", map_index=None, try_number=0, lease_s=LEASE_S)
     if number is None:
-        raise Wrong("there was nothing to claim")
+        raise JobFailed("there was nothing to claim")
     return Share(dsn, Chunk(batch_id=run.batch_id, number=number, began_at=began_at), map_index)
 
 
-def _tell(working: Sequence[Future[Worked]], dsn: str, *, records: int, since: float) -> None:
+def _print_progress(working: Sequence[Future[Measurements]], dsn: str, *, records: int, since: float) -> None:
     with connect(dsn) as connection:
-        while wait(working, timeout=TELL_S).not_done:
+        while wait(working, timeout=PROGRESS_S).not_done:
             claimed, took_s = one(connection, "select sum(claimed) as value from anomaly.batches"), time.monotonic() - since
             say(f"{claimed:,} of {records:,} claimed after {took_s:.0f} s, {claimed / took_s:,.0f} a second")
 
@@ -185,11 +185,11 @@ def _tell(working: Sequence[Future[Worked]], dsn: str, *, records: int, since: f
 # ── what it came to
 
 
-def measure(server: Postgres, *, records: int, processes: int) -> Figures:
-    """Fill a database, work it, check it.
+def measure(server: Postgres, *, records: int, processes: int) -> LoadFigures:
+    """Fill a database, process its records and check the results.
 
     Raises:
-        Wrong: some record has not its one right result.
+        JobFailed: a record does not have exactly one right result.
     """
     server.ensure_database(DATABASE)
     dsn = server.dsn(DATABASE)
@@ -204,7 +204,7 @@ def measure(server: Postgres, *, records: int, processes: int) -> Figures:
         check(connection, records)
     claims = [took_ms for _, took_ms in sorted(chain.from_iterable(each.claims for each in worked))]
     commits = sorted(chain.from_iterable(each.commits_ms for each in worked))
-    return Figures(
+    return LoadFigures(
         records=records,
         processes=len(worked),
         threads=THREADS,
@@ -221,10 +221,10 @@ def measure(server: Postgres, *, records: int, processes: int) -> Figures:
 
 
 def check(connection: Connection[dict[str, Any]], records: int) -> None:
-    """Raise Wrong unless each record has exactly one result, the right one, and its log and flags."""
+    """Raise JobFailed unless each record has exactly one right result, its log entry and its flags."""
     found = connection.execute(sql("check"), {"records": records}).fetchone() or {}
     if wrong := {name: count for name, count in found.items() if count}:
-        raise Wrong(str(wrong))
+        raise JobFailed(str(wrong))
 
 
 def say(sentence: str) -> None:
@@ -238,9 +238,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--records", type=int, default=100_000, metavar="N", help="records that are worked (100000); a million takes about 2 GB"
     )
     options.add_argument("--processes", type=int, default=2, metavar="N", help="tasks that work side by side (2)")
-    given = options.parse_args(argv)
+    arguments = options.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder, Postgres(Path(folder)) as server:
-        figures = measure(server, records=given.records, processes=given.processes)
+        figures = measure(server, records=arguments.records, processes=arguments.processes)
     say(tables(figures))
     say(f"\n{capacity.table(figures.growth, chunk_size=CHUNK_SIZE)}")
     return 0

@@ -1,7 +1,7 @@
-"""One process for all that the contestants talk to but Postgres itself; it says its ports, then obeys on its control port.
+"""The server process: image host, detector, bucket, and proxy to Postgres. It prints its ports, and is controlled on one of them.
 
-GET / answers what was counted; POST / takes {"slots", "latency_ms", "round_trip_ms", "requests_per_minute", "postgres_port"} and counts
-from zero.
+GET / returns the counters; POST / takes {"slots", "latency_ms", "round_trip_ms", "requests_per_minute", "postgres_port"} and resets
+the counters.
 """
 
 from __future__ import annotations
@@ -14,37 +14,45 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from benchmarks.http_server import Lag, listener
+from benchmarks.http_server import RoundTrip, listener
 from benchmarks.images import Photos
-from benchmarks.pg_proxy import Line
-from benchmarks.services import Bucket, Counted, Detector, ImageHost
+from benchmarks.pg_proxy import PostgresProxy
+from benchmarks.services import Bucket, CountingService, Detector, ImageHost
 
 if TYPE_CHECKING:
     from benchmarks.http_server import Request, Respond
 
 HOST = "127.0.0.1"
 BACKLOG = 1024
+Services = dict[str, CountingService | PostgresProxy]
 
 
-class Control(Counted):
-    def __init__(self, services: dict[str, Counted | Line], detector: Detector, line: Line, lag: Lag, photos: Photos) -> None:
+class Control(CountingService):
+    def __init__(
+        self,
+        services: Services,
+        detector: Detector,
+        proxy: PostgresProxy,
+        round_trip: RoundTrip,
+        photos: Photos,
+    ) -> None:
         super().__init__()
         self._services = services
         self._detector = detector
-        self._line = line
-        self._lag = lag
+        self._proxy = proxy
+        self._round_trip = round_trip
         self._photos = photos
 
     def complete(self, request: Request, respond: Respond) -> None:
         if request.method == "POST":
-            self._obey(json.loads(request.body))
+            self._configure(json.loads(request.body))
         stats = {name: service.stats() for name, service in self._services.items()}
         answer = stats | {"image_bytes": self._photos.size, "processor_s": time.process_time()}
         respond(200, [json.dumps(answer).encode()])
 
-    def _obey(self, order: dict[str, Any]) -> None:
-        self._line.port = order["postgres_port"]
-        self._lag.round_trip_s = order["round_trip_ms"] / 1000
+    def _configure(self, order: dict[str, Any]) -> None:
+        self._proxy.port = order["postgres_port"]
+        self._round_trip.seconds = order["round_trip_ms"] / 1000
         self._detector.slots, self._detector.latency_s = order["slots"], order["latency_ms"] / 1000
         self._detector.requests_per_minute = order["requests_per_minute"]
         for service in self._services.values():
@@ -52,16 +60,21 @@ class Control(Counted):
 
 
 async def serve(image_bytes: int) -> None:
-    """Serve until stdin is closed, as it is when whoever started us has gone."""
-    loop, lag, photos = asyncio.get_running_loop(), Lag(), Photos(image_bytes)
-    detector, line = Detector(loop), Line()
-    services: dict[str, Counted | Line] = {"images": ImageHost(photos), "detector": detector, "s3": Bucket(), "postgres": line}
-    control = Control(services, detector, line, lag, photos)
+    """Serve until stdin is closed, which also happens when the parent process ends."""
+    loop, round_trip, photos = asyncio.get_running_loop(), RoundTrip(), Photos(image_bytes)
+    detector, proxy = Detector(loop), PostgresProxy()
+    services: Services = {
+        "images": ImageHost(photos),
+        "detector": detector,
+        "s3": Bucket(),
+        "postgres": proxy,
+    }
+    control = Control(services, detector, proxy, round_trip, photos)
     ports = {}
     for name, service in services.items():
-        factory = service.listener(lag) if isinstance(service, Line) else listener(service, lag)  # type: ignore[arg-type]
+        factory = service.listener(round_trip) if isinstance(service, PostgresProxy) else listener(service, round_trip)  # type: ignore[arg-type]
         ports[name] = await _listen(factory)
-    ports["control"] = await _listen(listener(control, Lag()))
+    ports["control"] = await _listen(listener(control, RoundTrip()))
     sys.stdout.write(json.dumps(ports) + "\n")
     sys.stdout.flush()
     over = asyncio.Event()

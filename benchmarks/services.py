@@ -1,4 +1,4 @@
-"""The image host, the detector and the bucket of the benchmarks, and what each of them counts."""
+"""The image host, the detector and the bucket of the benchmarks, with their counters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ANOMALOUS_FROM = 0.9
 
 
-class Counted:
+class CountingService:
     """Counts connections and requests."""
 
     def __init__(self) -> None:
@@ -36,10 +36,10 @@ class Counted:
         self.requests[request.method] += 1
 
     def gone(self, request: Request) -> None:
-        """Nothing was promised to it."""
+        """Called when the client disconnects before the response."""
 
 
-class ImageHost(Counted):
+class ImageHost(CountingService):
     """GET /<number>."""
 
     def __init__(self, photos: Photos) -> None:
@@ -50,10 +50,10 @@ class ImageHost(Counted):
         respond(200, self._photos.pieces(int(request.target.rpartition("/")[2])), b"image/jpeg")
 
 
-class Detector(Counted):
-    """POST an image: it holds one of the slots for the latency, and waits for one first in first out.
+class Detector(CountingService):
+    """Answers the POST of an image. A request holds a slot for the latency; further requests wait in order.
 
-    With a quota, requests beyond it are answered 429: it is a bucket that holds a second's worth.
+    With a quota, a token bucket that holds one second's tokens, further requests are answered 429.
     """
 
     def __init__(self, loop: AbstractEventLoop) -> None:
@@ -121,7 +121,7 @@ class Detector(Counted):
 
 
 def answer_to(number: int) -> bytes:
-    """What the detector says about the image of that number."""
+    """Return the answer for the image with this number."""
     score = score_of(number)
     is_anomaly = score >= ANOMALOUS_FROM
     return json.dumps(
@@ -137,8 +137,8 @@ def answer_to(number: int) -> bytes:
     ).encode()
 
 
-class Bucket(Counted):
-    """S3 as far as the job uses it: PUT, also with If-None-Match, GET and HEAD, signatures unchecked."""
+class Bucket(CountingService):
+    """The part of S3 that the job uses: PUT with and without If-None-Match, GET and HEAD. Signatures are not checked."""
 
     def reset(self) -> None:
         super().reset()
@@ -146,7 +146,7 @@ class Bucket(Counted):
         self._sizes: dict[str, int] = {}
 
     def stats(self) -> dict[str, Any]:
-        """With the number and bytes of its objects by the first folder of their keys."""
+        """Return the counters, with the number and bytes of objects by the first folder of their keys."""
         objects: Counter[str] = Counter()
         sizes: Counter[str] = Counter()
         for key, size in self._sizes.items():

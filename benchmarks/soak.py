@@ -1,10 +1,10 @@
-"""Works many records through several processes while everything fails now and then: `python -m benchmarks.soak [--records N]`.
+"""Processes many records in several processes under faults: `python -m benchmarks.soak [--records N]`.
 
-One in twenty first requests to the image host and to the detector goes wrong in one of the ways of `FAULTS`; every few
-seconds all connections to the database or to S3 are cut, and S3 refuses for a moment. Real Postgres, real S3, real
-HTTP, no Airflow. Two records can never succeed, each for a reason of its own.
+One in twenty first requests to the image host and to the detector fails as one of `FAULTS`. Every few seconds all connections to the
+database or to S3 are reset, and now and then S3 refuses connections. Postgres, S3 and HTTP are real; Airflow is not used. Two records
+cannot succeed, for different reasons.
 
-Exits with 1 unless every other record is done once, those two are quarantined for their reasons, and memory stays flat.
+Exits with 1 unless each other record is done exactly once, those two are quarantined for their reasons, and memory does not grow.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from rich.console import Console
 from anomaly.db.record_store import RecordStore
 from anomaly.db.schema import migrate
 from anomaly.pipeline import runs
-from benchmarks.soak_worker import READ_TIMEOUT_S, SETTINGS, a_database, a_run, an_archive
+from benchmarks.soak_worker import READ_TIMEOUT_S, SETTINGS, build_archive, build_run, open_database
 from embedded.postgres import Postgres
 from embedded.s3 import S3
 from tests.parts.http_stub import HttpStub, Reply
@@ -59,7 +59,7 @@ NEVER = {0: "image_not_found", 1: "detector_refused"}
 
 
 class Hosts(HttpStub):
-    """Image host and detector, which fail at the first request of one record in twenty."""
+    """Image host and detector that fail at the first request of one record in twenty."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class Hosts(HttpStub):
 
 
 class Soak:
-    """One soak, from `run` to the verdict on it."""
+    """One soak: its servers, its workers, and the checks at the end."""
 
     def __init__(self, *, records: int, workers: int, folder: Path) -> None:
         self.records, self.workers, self.folder = records, workers, folder
@@ -101,7 +101,7 @@ class Soak:
         self.began = time.monotonic()
         self.over = threading.Event()
         self.rss_mib: dict[int, float] = {}
-        """The largest of the workers by percent of the records done."""
+        """TaskState of the largest worker, by percentage of done records."""
         self.cuts: Counter[str] = Counter()
 
     def run(self) -> bool:
@@ -135,7 +135,7 @@ class Soak:
         return sql
 
     def _cut(self, database: TcpProxy, bucket: TcpProxy) -> None:
-        """Everything that is connected is reset every few seconds, and S3 refuses for a moment now and then."""
+        """Reset all connections every few seconds, and let S3 refuse connections for a second now and then."""
         for number in itertools.count(1):
             if self.over.wait(3.0):
                 return
@@ -148,19 +148,19 @@ class Soak:
                 bucket.forward()
 
     def _round(self, run_id: str, given: dict[str, Any], dsn: str) -> bool:
-        """One run, by as many processes as there are workers; false where there is nothing left to do."""
-        run = a_run(run_id)
+        """Do one run with several processes. Return false if nothing is left to do."""
+        run = build_run(run_id)
         if not self._count("status in ('pending', 'claimed')"):
             return False
         self.sql.execute("update anomaly.records set not_before = null where status = 'pending'")
-        with a_database(dsn) as database:
+        with open_database(dsn) as database:
             store = RecordStore(database, SETTINGS)
-            chunks = runs.claim(run, store=store, archive=an_archive(given), queue_lease_s=3600, chunks_max=self.workers)
+            chunks = runs.claim(run, store=store, archive=build_archive(given), queue_lease_s=3600, chunks_max=self.workers)
             tasks = [self._start({**given, "run_id": run_id, "map_index": n, "chunk": chunk.to_xcom()}) for n, chunk in enumerate(chunks)]
             while any(task.poll() is None for task in tasks):
                 self._watch(run_id, tasks)
                 time.sleep(1.0)
-            runs.report(run, store=store, archive=an_archive(given))
+            runs.report(run, store=store, archive=build_archive(given))
         if failed := [number for number, task in enumerate(tasks) if task.returncode]:
             self.console.print((self.folder / f"worker-{failed[0]}.log").read_text()[-2000:], markup=False)
         return True
@@ -220,9 +220,9 @@ def main() -> int:
     options = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__.split("\n", 1)[0] if __doc__ else None)
     options.add_argument("--records", type=int, default=20_000)
     options.add_argument("--workers", type=int, default=4)
-    asked = options.parse_args()
+    arguments = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-        return 0 if Soak(records=asked.records, workers=asked.workers, folder=Path(folder)).run() else 1
+        return 0 if Soak(records=arguments.records, workers=arguments.workers, folder=Path(folder)).run() else 1
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A worker of the soak: what a mapped task of the DAG is, with Airflow's retries and without Airflow."""
+"""A worker of the soak: a mapped task of the DAG, retried, but without Airflow."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ log = logging.getLogger("soak")
 
 
 def work(given: dict[str, Any]) -> None:
-    """Drain the window as one mapped task would, trying again as Airflow would."""
-    chunk, run = Chunk.from_xcom(given["chunk"]), a_run(given["run_id"])
-    archive = an_archive(given)
+    """Drain the window as a mapped task does, with the retries that Airflow would make."""
+    chunk, run = Chunk.from_xcom(given["chunk"]), build_run(given["run_id"])
+    archive = build_archive(given)
     with ExitStack() as opened:
-        database = opened.enter_context(a_database(given["dsn"]))
+        database = opened.enter_context(open_database(given["dsn"]))
         store = RecordStore(database, SETTINGS)
         rules = images.ImageRules.from_extra({"allow_networks": ["127.0.0.0/8"]})
         session = opened.enter_context(images.session(SETTINGS, rules))
@@ -95,17 +95,17 @@ def a_lease_renewer(run: Run, holder: Holder, store: RecordStore, on_lost: Calla
     return LeaseRenewer(lease_s=SETTINGS.lease_s, renew=renew, shut_overdue_calls=store.shut_overdue_calls, on_lost=on_lost)
 
 
-def a_run(run_id: str) -> Run:
+def build_run(run_id: str) -> Run:
     return Run(dag_id="soak", run_id=run_id, window=Window(), batch_size=1_000_000, chunk_size=100)
 
 
 @contextmanager
-def a_database(dsn: str) -> Iterator[Database]:
+def open_database(dsn: str) -> Iterator[Database]:
     with closing(Database(open_pool(connector(dsn, SETTINGS), SETTINGS))) as database:
         yield database
 
 
-def an_archive(given: dict[str, Any]) -> Archive:
+def build_archive(given: dict[str, Any]) -> Archive:
     config = Config(**client_config(SETTINGS, endpoint_url=given["s3"]))
     keys = {"aws_access_key_id": given["key"], "aws_secret_access_key": given["secret"]}
     return Archive(boto3.client("s3", endpoint_url=given["s3"], region_name="us-east-1", config=config, **keys), bucket="anomaly")

@@ -1,4 +1,4 @@
-"""The benchmarks' own SQL, from `benchmarks/sql`."""
+"""The SQL of the benchmarks, from `benchmarks/sql`."""
 
 from __future__ import annotations
 

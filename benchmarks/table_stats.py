@@ -1,4 +1,4 @@
-"""What a load did to our tables: bytes, WAL, dead rows, and updates in place, by Postgres's own counters."""
+"""Measures the effect of a load on the project's tables by Postgres's counters: bytes, WAL, dead rows, HOT updates."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
 SAMPLE_BYTES = 64 * 1024 * 1024
-"""WAL at the end that is taken apart by table; Postgres has recycled what is much older."""
+"""Bytes of WAL at the end that are attributed to tables. Older WAL may have been recycled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """What one table grew by, for each record."""
+    """The growth of one table for each record."""
 
     name: str
     rows: float
@@ -42,9 +42,9 @@ class Table:
     wal_bytes: float
     updates: float
     hot: float | None
-    """The share of the updates that changed no index; None without any."""
+    """Share of the updates that changed no index; None without updates."""
     dead: int
-    """Rows that wait for a vacuum."""
+    """Dead rows, which wait for a vacuum."""
     vacuums: int
 
 
@@ -52,9 +52,9 @@ class Table:
 class Growth:
     tables: list[Table]
     wal_bytes: float
-    """A record, all of it."""
+    """Bytes a record."""
     full_page_bytes: float
-    """Of it, pages as a whole after a checkpoint, and marks of commits."""
+    """The part of it that is full pages after a checkpoint, and commit records."""
 
 
 def connect(dsn: str) -> Connection[dict[str, Any]]:
@@ -62,7 +62,7 @@ def connect(dsn: str) -> Connection[dict[str, Any]]:
 
 
 def one(connection: Connection[dict[str, Any]], query: LiteralString, *params: Any) -> Any:
-    """The column `value` of the only row."""
+    """Return the column `value` of the only row."""
     row = connection.execute(query, params).fetchone()
     return row and row["value"]
 
@@ -75,7 +75,7 @@ def growth(connection: Connection[dict[str, Any]], before: State, after: State, 
 
 
 def _wal_by_table(connection: Connection[dict[str, Any]], before: State, after: State) -> dict[str, float]:
-    """Bytes a record in the last stretch of the WAL."""
+    """Return the bytes of WAL a record by table, in the last part of the WAL."""
     query = "select (%s::pg_lsn - least(%s::numeric, pg_wal_lsn_diff(%s, %s)))::text as value"
     first = one(connection, query, after.lsn, SAMPLE_BYTES, after.lsn, before.lsn)
     found = connection.execute(sql("wal_by_table"), {"first": first, "last": after.lsn}).fetchall()

@@ -1,4 +1,4 @@
-"""Figures as Markdown tables, so that the documentation can use them as they are."""
+"""LoadFigures as Markdown tables, so that the documentation can use them as they are."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from benchmarks.ablation import Compared
+    from benchmarks.ablation import Comparison
     from benchmarks.measuring import Row
 
 BASELINE = " (baseline)"
@@ -64,7 +64,7 @@ def line(row: Row) -> str:
     )
 
 
-def ablations(compared: Sequence[Compared]) -> str:
+def ablations(compared: Sequence[Comparison]) -> str:
     head = ["", "network's round trip", "before, ms/record", "ours, ms/record", "saved", "database round trips/record"]
     cells = [
         [

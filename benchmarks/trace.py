@@ -27,7 +27,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from benchmarks.bench import Bench, Wrong
+from benchmarks.bench import Bench, JobFailed
 from benchmarks.checkout import HERE, Checkout, folder_of
 from benchmarks.traced_task import RUNS
 
@@ -54,15 +54,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.add_argument("--checkout", type=folder_of, default=HERE.root, metavar="FOLDER", help="the checkout to trace (this one)")
     options.add_argument("--repeat", type=int, default=5, metavar="N", help="traces (5)")
     options.add_argument("--calls", action="store_true", help="also print the calls of the last trace")
-    given = options.parse_args(argv)
-    checkout = Checkout(root=given.checkout)
+    arguments = options.parse_args(argv)
+    checkout = Checkout(root=arguments.checkout)
     try:
         with tempfile.TemporaryDirectory() as folder, Bench(Path(folder), image_kb=100) as on:
-            traces = [trace(on, checkout) for _ in range(given.repeat)]
-    except Wrong as exc:
+            traces = [trace(on, checkout) for _ in range(arguments.repeat)]
+    except JobFailed as exc:
         print(exc, file=sys.stderr)  # noqa: T201  # a command speaks to its terminal
         return 1
-    if given.calls:
+    if arguments.calls:
         _say("\n".join(f"{module} {function}" for module, function in traces[-1]))
     for name, count in Counter(module for module, _ in traces[-1] if not module.startswith(LOOP)).most_common():
         _say(f"{count:6}  {'orchestration  ' if is_orchestration(name) else ''}{name}")
@@ -77,14 +77,14 @@ def trace(on: Bench, checkout: Checkout) -> list[Call]:
     """Return the calls of one record, in their order.
 
     Raises:
-        Wrong: the task failed, or made no call.
+        JobFailed: the task failed, or made no call.
     """
     job = on.prepare(contestant="ours", records=RUNS, slots=32, latency_ms=20.0, checkout=checkout)
     calls = _traced(job, checkout)
     on.check(job)
-    on.forget(job)
+    on.drop(job)
     if not calls:
-        raise Wrong("no record was opened")
+        raise JobFailed("no record was opened")
     return calls
 
 
@@ -94,7 +94,7 @@ def _traced(job: Job, checkout: Checkout) -> list[Call]:
         command, cwd=checkout.root, env=checkout.environment(), input=job.to_json(), stdout=subprocess.PIPE, text=True, check=False
     )
     if done.returncode:
-        raise Wrong(f"the traced task ended with code {done.returncode}")
+        raise JobFailed(f"the traced task ended with code {done.returncode}")
     return [(module, function) for module, function in json.loads(done.stdout.splitlines()[-1])]
 
 

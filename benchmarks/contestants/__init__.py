@@ -1,1 +1,1 @@
-"""Those who do the job: each module has `work(job)`, which returns when all records are done."""
+"""The contestants. Each module has a function `work(job)`, which returns when all records are done."""

@@ -1,4 +1,4 @@
-"""asyncio with aiobotocore's client, tuned as ours is: no parameter checks, no Expect, checksums where S3 demands them."""
+"""asyncio with aiobotocore's client, without parameter checks and Expect, and with checksums only where S3 requires them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""asyncio without a client of S3: botocore signs each put, and aiohttp sends it."""
+"""asyncio without an S3 client: botocore signs each put, aiohttp sends it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class _Signer(S3SigV4Auth):
-    """Takes the body's digest as known, since the key of an image holds it anyway."""
+    """Uses the known digest of the body, which is also in the key of an image."""
 
     def payload(self, request: AWSRequest) -> str:
         return str(request.context["sha256"])

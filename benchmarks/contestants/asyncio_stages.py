@@ -1,6 +1,6 @@
-"""What a good engineer writes: aiohttp, asyncpg, stages that overlap, everything bounded; no leases, no throttle, no retries.
+"""A careful asyncio program: aiohttp, asyncpg, overlapping stages, bounded queues; no lease, throttle or retry.
 
-How objects are put into S3 is the contestants' own.
+The contestants that use it bring their own S3 client.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CLAIM = 250
 
 class Bucket(Protocol):
     async def put(self, key: str, body: bytes, sha256: str, content_type: str) -> None:
-        """It is there afterwards, by this put or by an earlier one."""
+        """Write the object unless it exists."""
 
 
 @dataclass(slots=True)
@@ -103,23 +103,23 @@ class Script:
             group.create_task(self._end(fetched, raw, latency_ms))
             self._fetched.task_done()
 
-    async def _end(self, of: Fetched, raw: bytes, latency_ms: float) -> None:
+    async def _end(self, fetched: Fetched, raw: bytes, latency_ms: float) -> None:
         try:
-            answer_key = await self._keep(f"answers/{of.record_id}.json", raw, hashlib.sha256(raw).hexdigest(), "application/json")
-            await self._database.execute(sql("asyncio_commit"), *_params(of, raw, await of.kept, answer_key), latency_ms)
+            answer_key = await self._keep(f"answers/{fetched.record_id}.json", raw, hashlib.sha256(raw).hexdigest(), "application/json")
+            await self._database.execute(sql("asyncio_commit"), *_params(fetched, raw, await fetched.kept, answer_key), latency_ms)
         finally:
             self._ending.release()
 
 
-def _params(of: Fetched, raw: bytes, image_key: str, answer_key: str) -> tuple[Any, ...]:
+def _params(fetched: Fetched, raw: bytes, image_key: str, answer_key: str) -> tuple[Any, ...]:
     verdict = json.loads(raw)
     detector = "{name}@{version}".format(**verdict["model"])
-    said = verdict["score"], verdict["threshold"], verdict["is_anomaly"], verdict["label"], json.dumps(verdict["regions"])
-    return of.record_id, of.sha256, detector, *said, image_key, answer_key
+    verdict_columns = verdict["score"], verdict["threshold"], verdict["is_anomaly"], verdict["label"], json.dumps(verdict["regions"])
+    return fetched.record_id, fetched.sha256, detector, *verdict_columns, image_key, answer_key
 
 
 def work(job: Job, bucket: Callable[[Job], AbstractAsyncContextManager[Bucket]]) -> None:
-    """Everything at once, as far as the bounds allow."""
+    """Process all records."""
     asyncio.run(_work(job, bucket))
 
 
@@ -138,4 +138,4 @@ def session(connections: int) -> aiohttp.ClientSession:
 
 
 async def _no_reset(_connection: Any) -> None:
-    """The script leaves nothing behind on a connection, so it saves the pool's round trip."""
+    """Skip the reset of a released connection, which has no state, to save the round trip."""

@@ -1,4 +1,4 @@
-"""The naive script: nothing is kept from one record to the next."""
+"""A naive script that keeps nothing from one record to the next."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def work(job: Job) -> None:
-    """One record after another: a connection for each transaction, a request without a session, a client for each record."""
+    """Process the records one by one: a connection for each transaction, requests without a session, a client for each record."""
     with psycopg.connect(job.dsn) as connection:
         due = connection.execute(sql("select_due")).fetchall()
     for record_id, url in due:
@@ -38,7 +38,7 @@ def _archive(job: Job, record_id: int, content: bytes, raw: bytes) -> None:
     client.put_object(Bucket=job.bucket, Key=answer_key(record_id), Body=raw)
 
 
-def _commit(dsn: str, of: dict[str, Any]) -> None:
+def _commit(dsn: str, values: dict[str, Any]) -> None:
     for name in UPDATES:
         with psycopg.connect(dsn) as connection:
-            connection.execute(sql(name), of)
+            connection.execute(sql(name), values)

@@ -1,4 +1,4 @@
-"""Our tasks themselves, called one after another with a stand-in for Airflow's context: neither scheduler nor API are asked."""
+"""The project's tasks, called with a stand-in for Airflow's context, without scheduler and API."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ PARAMS = {
 }
 
 
-class Memory(dict[str, Any]):
-    """What Airflow keeps of a task from one try to the next."""
+class TaskState(dict[str, Any]):
+    """A stand-in for the state store of a task, which Airflow keeps between its tries."""
 
     set = dict.__setitem__
 
@@ -44,7 +44,7 @@ _processes: list[ProcessPoolExecutor] = []
 
 
 def ready(job: Job) -> None:
-    """Have a process for each task, with everything imported, before the clock starts."""
+    """Start a process for each task and wait until everything is imported."""
     if job.tasks > 1:
         imported = get_context("spawn").Barrier(job.tasks + 1)
         processes = ProcessPoolExecutor(job.tasks, mp_context=get_context("spawn"), initializer=_wait, initargs=(imported,))
@@ -59,7 +59,7 @@ def _wait(imported: Barrier) -> None:
 
 
 def work(job: Job) -> dict[str, Any]:
-    """Claim, process and report, as a run of the DAG does; returns the seconds that each took, and the tasks' memory."""
+    """Claim, process and report, as a run of the DAG does. Return the seconds of each, and memory and processor time of the tasks."""
     os.environ.update(variables(job))
     began = time.monotonic()
     with set_current_context(_context(job, 0)):
@@ -78,7 +78,7 @@ def work(job: Job) -> dict[str, Any]:
 
 
 def _process(job: Job, description: dict[str, Any], map_index: int) -> tuple[float, float]:
-    """Work one task; its memory in MB, and its processor time in seconds."""
+    """Run one mapped task and return its peak memory in MB and its processor time in seconds."""
     began_s = time.process_time()
     os.environ.update(variables(job))
     with set_current_context(_context(job, map_index)):
@@ -89,6 +89,6 @@ def _process(job: Job, description: dict[str, Any], map_index: int) -> tuple[flo
 def _context(job: Job, map_index: int) -> Any:
     ti = SimpleNamespace(map_index=map_index, try_number=1, max_tries=3, get_task_states=lambda **_: {})
     dag_run = SimpleNamespace(dag_id="benchmarks", run_id="benchmark", run_type="manual", triggering_user_name=None)
-    # One chunk a task: each goes on with the next ones by itself.
+    # One chunk a task; each task claims the next ones itself.
     params = PARAMS | {"batch_size": CHUNK_SIZE * job.tasks}
-    return {"ti": ti, "dag_run": dag_run, "params": params, "task_state_store": Memory(), "outlet_events": {None: SimpleNamespace()}}
+    return {"ti": ti, "dag_run": dag_run, "params": params, "task_state_store": TaskState(), "outlet_events": {None: SimpleNamespace()}}

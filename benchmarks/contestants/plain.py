@@ -1,4 +1,4 @@
-"""What the two sequential contestants have in common: keys, and how a verdict's parameters are read."""
+"""The common part of the sequential contestants: S3 client, keys and the parameters of the updates."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def answer_key(record_id: int) -> str:
 
 
 def params(record_id: int, content: bytes, raw: bytes, latency_ms: float) -> dict[str, Any]:
-    """For the four updates."""
+    """Return the parameters of the four updates."""
     verdict = json.loads(raw)
     return {
         "id": record_id,

@@ -1,4 +1,4 @@
-"""The naive script with the usual advice taken: sessions, one connection, one transaction, one client. Still one record at a time."""
+"""The naive script with sessions, one connection, one transaction and one client, but still one record at a time."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def work(job: Job) -> None:
-    """One record after another."""
+    """Process all due records one by one."""
     with psycopg.connect(job.dsn) as connection:
         due = connection.execute(sql("select_due")).fetchall()
     work_on(job, due)
 
 
 def work_on(job: Job, due: list[tuple[int, str]]) -> None:
-    """These records, each with its id and the address of its image."""
+    """Process these records, given as pairs of id and image URL."""
     bucket = s3_client(job)
     with psycopg.connect(job.dsn) as connection, requests.Session() as images, requests.Session() as detector:
         for record_id, url in due:

@@ -1,4 +1,4 @@
-"""What Airflow invites to: the due records are listed, and each is worked by a mapped task of its own."""
+"""The obvious way to use Airflow: one task lists the due records, and a mapped task processes each."""
 
 from __future__ import annotations
 

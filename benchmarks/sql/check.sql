@@ -1,4 +1,4 @@
--- What is wrong after a contestant: each number must be 0. The verdict on a record is known, as the detector scores by number.
+-- Counts mistakes of a contestant: each number must be 0. The detector's score follows from the number of a record.
 with expected as (
     select id, (id * 7919 %% 1000) / 1000.0 as score from anomaly.records
 ), results as (

@@ -1,5 +1,5 @@
 -- The bytes of WAL that one committed record costs in each of our tables and its indexes, full pages not counted, from a stretch of it.
--- What an entry says about several pages is shared among them.
+-- An entry about several pages is divided among them.
 with blocks as materialized (
     select b.resource_manager, b.record_type, b.reltablespace, b.relfilenode, b.block_data_length,
            (b.record_length - sum(b.block_data_length + b.block_fpi_length) over same)::numeric / count(*) over same as shared

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from benchmarks import ablation, quota, run, trace
-from benchmarks.bench import Bench, Wrong
+from benchmarks.bench import Bench, JobFailed
 from benchmarks.bench import work as child
 from benchmarks.checkout import HERE, Checkout
 from benchmarks.measuring import measure
@@ -60,7 +60,7 @@ def test_a_contestant_with_a_wrong_result_has_no_figures(bench: Bench) -> None:
     with psycopg.connect(bench.direct(job), autocommit=True) as connection:
         for spoiled_by, told in SPOILED.items():
             connection.execute(spoiled_by.encode())
-            with pytest.raises(Wrong, match=f"'{told}': 1[,}}]"):
+            with pytest.raises(JobFailed, match=f"'{told}': 1[,}}]"):
                 bench.check(job)
 
 
@@ -71,7 +71,7 @@ def measured(bench: Bench, name: str) -> Row:
 
 def test_a_checkout_brings_its_own_settings(bench: Bench) -> None:
     wrong = Checkout(settings={"ANOMALY_NO_SUCH_SETTING": "1"})
-    with pytest.raises(Wrong, match="ours ended with code 1"):
+    with pytest.raises(JobFailed, match="ours ended with code 1"):
         measure(bench, "ours", name="ours", records=1, slots=SLOTS, latency_ms=LATENCY_MS, checkout=wrong)
 
 

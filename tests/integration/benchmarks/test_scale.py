@@ -10,7 +10,7 @@ import pytest
 from psycopg.errors import UniqueViolation
 
 from benchmarks import scale
-from benchmarks.bench import Wrong
+from benchmarks.bench import JobFailed
 from benchmarks.figures import tables
 from benchmarks.statements import sql
 from benchmarks.table_stats import connect
@@ -37,7 +37,7 @@ def test_a_load_at_full_speed_says_what_a_record_costs_each_table(postgres: Post
     assert "`ai_results` | 1.00 |" in tables(found)
     with connect(postgres.dsn(scale.DATABASE)) as connection:
         connection.execute("delete from anomaly.ai_results where record_id = 7")
-        with pytest.raises(Wrong, match=r"'without_result': 1\b"):
+        with pytest.raises(JobFailed, match=r"'without_result': 1\b"):
             scale.check(connection, RECORDS)
     postgres.drop_database(scale.DATABASE)
 

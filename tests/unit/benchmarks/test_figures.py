@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from benchmarks import plot, run
-from benchmarks.http_server import Lag
+from benchmarks.http_server import RoundTrip
 from benchmarks.images import Photos, number_of
 
 if TYPE_CHECKING:
@@ -27,12 +27,12 @@ def test_each_photo_is_a_whole_jpeg_of_about_the_size_that_was_asked_for_and_tel
 
 
 def test_first_words_travel_twice_and_none_overtakes_another() -> None:
-    lag = Lag()
-    lag.round_trip_s = 0.02
-    first = lag.due(10.0, 0.0)
+    round_trip = RoundTrip()
+    round_trip.seconds = 0.02
+    first = round_trip.due(10.0, 0.0)
     assert first == pytest.approx(10.04)
-    assert lag.due(10.001, first) == first
-    assert lag.due(11.0, first) == pytest.approx(11.02)
+    assert round_trip.due(10.001, first) == first
+    assert round_trip.due(11.0, first) == pytest.approx(11.02)
 
 
 def test_the_plot_shows_the_median_of_each_contestant_and_the_bound(tmp_path: Path) -> None:
