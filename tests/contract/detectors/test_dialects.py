@@ -1,4 +1,4 @@
-"""Each dialect against a real server that answers in its shape."""
+"""Tests of each dialect against a scripted HTTP server."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ OPENAI_REPORT = {"is_anomaly": True, "score": 0.9, "label": "crack", "reason": "
 
 
 class Made:
-    """Detectors at the stub."""
+    """Makes detectors that use the stub."""
 
     def __init__(self, stub: HttpStub) -> None:
         self.stub = stub
@@ -198,7 +198,7 @@ def test_an_answer_that_is_not_as_agreed_is_invalid(stub: HttpStub, made: Made, 
         ask(made())
 
 
-def test_what_the_database_cannot_keep_is_taken_out(stub: HttpStub, made: Made) -> None:
+def test_characters_that_postgres_cannot_store_are_removed(stub: HttpStub, made: Made) -> None:
     odd = {"label": "a\0b\ud800c", "regions": [{"na\0me": "\0"}], "usage": {"x": "\udfff"}}
     stub.at("/v1/detect", a_json({**REFERENCE, **odd}))
     verdict = ask(made()).verdict
@@ -406,7 +406,7 @@ def test_anthropic_answers_that_are_no_verdict(stub: HttpStub, made: Made, docum
 # --- connections
 
 
-def test_the_configuration_is_what_shapes_an_answer(made: Made) -> None:
+def test_the_configuration_changes_with_each_option_that_shapes_an_answer(made: Made) -> None:
     base: dict[str, Any] = {"dialect": "generic", "answer": {"score": "s"}, "threshold": 1}
     changes: list[dict[str, Any]] = [
         {"answer": {"score": "t"}}, {"threshold": 2}, {"scale": 2}, {"offset": 2}, {"path": "/x"}, {"format": "json"}, {"base": "/v2"},

@@ -69,7 +69,7 @@ def test_every_status_has_an_error() -> None:
         (529, Throttled),
     ],
 )
-def test_a_status_means_what_happens_next(status: int, kind: type[AnomalyError]) -> None:
+def test_each_status_becomes_its_error(status: int, kind: type[AnomalyError]) -> None:
     assert type(mapped(status)) is kind
 
 
@@ -85,7 +85,7 @@ def test_a_status_means_what_happens_next(status: int, kind: type[AnomalyError])
         (429, {"retry_after": "-1"}, 1.0),
     ],
 )
-def test_throttling_says_for_how_long(status: int, headers: dict[str, str], seconds: float) -> None:
+def test_throttling_has_the_duration_that_the_headers_state(status: int, headers: dict[str, str], seconds: float) -> None:
     error = mapped(status, **headers)
 
     assert isinstance(error, Throttled)
@@ -143,7 +143,7 @@ def test_every_exception_of_urllib3_is_a_failure_but_for_a_wrong_address(kind: t
     assert type(error) is (Misconfigured if issubclass(kind, urllib3.exceptions.LocationValueError) else DetectorFailed)
 
 
-# ── limits that are used up, told with an answer
+# ── exhausted limits that an answer states
 
 
 @pytest.mark.parametrize(
@@ -165,6 +165,6 @@ def test_every_exception_of_urllib3_is_a_failure_but_for_a_wrong_address(kind: t
         ({"x_ratelimit_remaining_tokens": "-1", "x_ratelimit_reset_tokens": "0"}, 0.0),
     ],
 )
-def test_an_answer_says_for_how_long_nothing_remains(headers: dict[str, str], pause_s: float) -> None:
+def test_an_answer_states_the_pause_of_an_exhausted_limit(headers: dict[str, str], pause_s: float) -> None:
     named = CaseInsensitiveDict({name.replace("_", "-"): value for name, value in headers.items()})
     assert exhausted_for_s(named) == pause_s

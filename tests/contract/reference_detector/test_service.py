@@ -43,7 +43,7 @@ CELL = next(cell for cell in split().rest if cell.is_defective).path.read_bytes(
 
 
 class GatedBackbone(Backbone):
-    """Looks at nothing until its gate opens, and counts how often it looked."""
+    """Judges no image before its gate opens, and counts its calls."""
 
     def __init__(self, real: Backbone) -> None:
         self.real, self.gate, self.looks = real, threading.Event(), 0
@@ -56,7 +56,7 @@ class GatedBackbone(Backbone):
 
 @contextmanager
 def serving(load: Callable[[Progress], Detector], limits: Limits = LIMITS, on_failure: Callable[[], None] = lambda: None) -> Iterator[str]:
-    """The address of a real server around *load*."""
+    """Serve with *load* and return the address."""
     app = Service(load, limits, on_failure=on_failure).app()
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -71,14 +71,14 @@ def serving(load: Callable[[Progress], Detector], limits: Limits = LIMITS, on_fa
 
 @pytest.fixture(scope="session")
 def detector(tmp_path_factory: pytest.TempPathFactory) -> Detector:
-    """Fitted to some of the cells: enough for the contract."""
+    """A detector fitted to some of the cells."""
     whole = split()
     return detector_for(Split(fit=whole.fit[:90], calibrate=whole.calibrate[:60], rest=()), tmp_path_factory.mktemp("detector"))
 
 
 @pytest.fixture(scope="session")
 def url(detector: Detector) -> Iterator[str]:
-    """A service that is ready."""
+    """The address of a service that is ready."""
     fitted = threading.Event()
 
     def load(progress: Progress) -> Detector:
@@ -98,7 +98,7 @@ def detect(url: str, content: bytes = CELL, headers: dict[str, str] | None = Non
 
 
 def claiming(width: int, height: int) -> bytes:
-    """A PNG whose header says that it is larger than it is."""
+    """Return a PNG whose header states a larger size."""
     header = b"IHDR" + struct.pack(">II", width, height) + CELL[24:29]
     return CELL[:12] + header + struct.pack(">I", zlib.crc32(header)) + CELL[33:]
 
@@ -159,7 +159,7 @@ def test_the_same_image_gets_the_same_score_alone_and_in_a_crowd(url: str) -> No
     assert len({answer.json()["score"] for answer in answers}) == 1
 
 
-def test_the_model_says_how_it_was_fitted_and_what_it_accepts(url: str, detector: Detector) -> None:
+def test_the_model_card_has_the_fit_and_the_limits(url: str, detector: Detector) -> None:
     card = requests.get(f"{url}/v1/model", timeout=60).json()
     assert (card["name"], card["version"], card["threshold"]) == (NAME, detector.version, detector.calibration.threshold)
     assert (card["fitted_images"], card["calibration_images"]) == (90, 60)
@@ -186,7 +186,7 @@ def test_the_model_says_how_it_was_fitted_and_what_it_accepts(url: str, detector
         ((CELL[:2000] + b"damaged" * 500 + CELL[5500:], "image/png", ""), 422, "image_unreadable"),
     ],
 )
-def test_what_cannot_be_looked_at_is_refused(url: str, asked: tuple[bytes, str, str], status: int, code: str) -> None:
+def test_an_unusable_image_is_refused(url: str, asked: tuple[bytes, str, str], status: int, code: str) -> None:
     content, media_type, query = asked
     answer = detect(url, content, {"Content-Type": media_type}, query)
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
@@ -197,7 +197,7 @@ def test_what_cannot_be_looked_at_is_refused(url: str, asked: tuple[bytes, str, 
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"), [("GET", "/v1/detect", 405, "method_not_allowed"), ("GET", "/v2", 404, "not_found")]
 )
-def test_what_is_not_there_is_an_error_of_the_same_shape(url: str, method: str, path: str, status: int, code: str) -> None:
+def test_an_unknown_path_is_an_error_of_the_same_shape(url: str, method: str, path: str, status: int, code: str) -> None:
     answer = requests.request(method, url + path, timeout=60)
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
 
@@ -205,7 +205,7 @@ def test_what_is_not_there_is_an_error_of_the_same_shape(url: str, method: str, 
 # idempotency
 
 
-def test_a_repeated_key_gets_the_same_answer_and_says_so(url: str) -> None:
+def test_a_repeated_key_gets_the_same_answer_marked_as_replayed(url: str) -> None:
     first, second = (detect(url, headers={"Idempotency-Key": "again"}) for _time in range(2))
     assert first.content == second.content
     assert "Idempotent-Replayed" not in first.headers
@@ -320,7 +320,7 @@ def test_a_signal_ends_the_command_in_the_middle_of_fitting_without_a_traceback(
     assert "ready" not in rest
 
 
-def test_the_command_serves_and_keeps_what_it_fitted(tmp_path: Path) -> None:
+def test_the_command_serves_and_stores_the_fitted_state(tmp_path: Path) -> None:
     port = free_port()
     with command("--port", str(port), "--data", str(tmp_path)) as process:
         assert process.stderr

@@ -1,4 +1,4 @@
-"""The benchmarks at their smallest: every contestant does the whole job, and one that does not is told from one that does."""
+"""Tests of the benchmarks with few records: contestants do the whole job, and a wrong result is found."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SPOILED = {
     "update anomaly.ai_flags set needs_review = not needs_review where record_id = 4": "not_flagged",
     "delete from anomaly.processing_log where record_id = 5": "not_logged",
 }
-"""What is done to the database after the work, and what the check calls it."""
+"""Changes of the database after the work, and the name that the check gives each mistake."""
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def test_a_contestant_ends_with_one_right_result_a_record(bench: Bench, name: st
     assert row.tcp_images <= RECORDS
 
 
-def test_the_naive_way_costs_what_it_is_said_to_cost(bench: Bench) -> None:
+def test_the_naive_script_has_the_connections_and_round_trips_of_its_description(bench: Bench) -> None:
     before, pooled = measured(bench, "before"), measured(bench, "pooled")
     assert before.db_connections == 4 * RECORDS + 1
     assert before.db_round_trips_per_record >= 12
@@ -58,9 +58,9 @@ def test_a_contestant_with_a_wrong_result_has_no_figures(bench: Bench) -> None:
     child(job)
     bench.check(job)
     with psycopg.connect(bench.direct(job), autocommit=True) as connection:
-        for spoiled_by, told in SPOILED.items():
+        for spoiled_by, mistake in SPOILED.items():
             connection.execute(spoiled_by.encode())
-            with pytest.raises(JobFailed, match=f"'{told}': 1[,}}]"):
+            with pytest.raises(JobFailed, match=f"'{mistake}': 1[,}}]"):
                 bench.check(job)
 
 
@@ -120,7 +120,7 @@ def test_more_requests_than_slots_wait_their_turn(bench: Bench) -> None:
     assert counted["utilisation"] > 0.9
 
 
-def test_what_was_put_into_the_bucket_first_stays(bench: Bench) -> None:
+def test_the_first_object_put_under_a_key_stays(bench: Bench) -> None:
     from benchmarks.contestants.plain import s3_client  # noqa: PLC0415  # boto3 is slow to import
 
     client = s3_client(bench.prepare(contestant="nobody", records=1, slots=1, latency_ms=0))

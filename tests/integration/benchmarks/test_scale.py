@@ -1,4 +1,4 @@
-"""The load of `benchmarks.scale` at its smallest, and what `docs/scale.md` tells people to run in their database."""
+"""Tests of `benchmarks.scale` with few records, and of the SQL in `docs/scale.md`."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from embedded.postgres import Postgres
 
 RECORDS = 2 * scale.CHUNK_SIZE + 50
-"""A chunk for each of two processes, and a third one for whoever is first."""
+"""A chunk for each of two processes, and a third one for the first of them."""
 APPENDED = ("ai_results", "ai_flags", "processing_log")
 PAGE = Path(__file__).parents[3] / "docs" / "scale.md"
 
 
-def test_a_load_at_full_speed_says_what_a_record_costs_each_table(postgres: Postgres) -> None:
+def test_a_load_at_full_speed_measures_the_cost_of_a_record_in_each_table(postgres: Postgres) -> None:
     found = scale.measure(postgres, records=RECORDS, processes=2)
     by_name = {table.name: table for table in found.growth.tables}
     assert found.processes == 2
@@ -43,7 +43,7 @@ def test_a_load_at_full_speed_says_what_a_record_costs_each_table(postgres: Post
 
 
 def blocks() -> list[str]:
-    """The SQL of the page: settings for vacuum, and partitions."""
+    """Return the SQL of the page: settings for vacuum, and partitions."""
     return re.findall(r"^```sql\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
 
 

@@ -23,7 +23,7 @@ FEW = Split(fit=WHOLE.fit[:12], calibrate=WHOLE.calibrate[:12], rest=())
 
 
 class Watched:
-    """Fits, and knows how many images that took."""
+    """Fits detectors and counts the images of each fit."""
 
     def __init__(self, data: Path) -> None:
         self.data, self.images = data, 0
@@ -40,7 +40,7 @@ def score_of(detector: Detector, cell: Cell) -> float:
     return detector.detect(read_photo(cell.path.read_bytes()), heatmap=False).score
 
 
-def test_it_tells_defective_from_normal_cells_that_it_has_never_seen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_separates_unseen_defective_cells_from_normal_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     detector = detector_for(WHOLE, tmp_path)
     defective = np.array([cell.is_defective for cell in UNSEEN])
     with ThreadPoolExecutor(2) as pool:

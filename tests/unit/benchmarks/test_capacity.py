@@ -1,4 +1,4 @@
-"""The arithmetic of `docs/scale.md`."""
+"""Tests of the arithmetic of `docs/scale.md`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_slots_are_rate_times_latency_and_tasks_are_slots_by_the_slots_of_one(da
     assert (capacity.slots(day), capacity.tasks(day)) == (slots, tasks)
 
 
-def test_a_table_of_days_multiplies_what_a_record_costs() -> None:
+def test_a_day_costs_the_cost_of_a_record_times_its_records() -> None:
     lines = capacity.table(GROWTH, chunk_size=250).splitlines()
     rows = {line.split(" | ")[0].strip("| "): line.strip("| ").split(" | ")[1:] for line in lines}
     assert rows["records/s and commits/s, evenly over the day"] == ["11.6", "115.7", "1,157.4"]

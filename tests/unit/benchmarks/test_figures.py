@@ -1,4 +1,4 @@
-"""What the benchmarks' figures rest on, without servers."""
+"""Tests of the benchmarks' images, latency and plot, without servers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_each_photo_is_a_whole_jpeg_of_about_the_size_that_was_asked_for_and_tells_its_number() -> None:
+def test_each_photo_is_a_whole_jpeg_of_about_the_given_size_that_carries_its_number() -> None:
     photos = Photos(100_000)
     one, other = (b"".join(photos.pieces(number)) for number in (1, 987_654))
     with Image.open(io.BytesIO(other)) as opened:

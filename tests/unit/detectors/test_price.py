@@ -1,4 +1,4 @@
-"""The price that a detector's connection may state."""
+"""Tests of the price in a detector's connection."""
 
 from __future__ import annotations
 

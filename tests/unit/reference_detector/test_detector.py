@@ -40,7 +40,7 @@ IMAGES = {kind: encoded(PIXELS, kind) for kind in ("PNG", "JPEG", "BMP", "TIFF",
 
 
 def claiming(width: int, height: int) -> bytes:
-    """A PNG whose header says that it is larger than it is."""
+    """Return a PNG whose header states a larger size."""
     png = IMAGES["PNG"]
     header = b"IHDR" + struct.pack(">II", width, height) + png[24:29]
     return png[:12] + header + struct.pack(">I", zlib.crc32(header)) + png[33:]
