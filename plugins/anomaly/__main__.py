@@ -26,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "doctor":
         return _run_doctor(options.detector)
     try:
+        if options.command == "resume-detector":
+            return _resume_detector(options.connection)
         dsn = options.dsn or _dsn()
         return _check_sql(dsn, options.folder) if options.command == "check-sql" else _migrate(dsn)
     except (DatabaseUnavailable, Misconfigured) as exc:
@@ -44,6 +46,8 @@ def _parser() -> argparse.ArgumentParser:
         "doctor", help="check connections, privileges, schema, bucket, detector, clocks and settings, and print how to fix what fails"
     )
     doctor.add_argument("--detector", default="anomaly_detector", help="id of the connection of the detector (default: anomaly_detector)")
+    resume = commands.add_parser("resume-detector", help="end a pause that a detector has asked for")
+    resume.add_argument("connection", metavar="CONNECTION", help="id of the connection of the detector")
     return parser
 
 
@@ -57,6 +61,17 @@ def _run_doctor(detector: str) -> int:
         sys.stdout.flush()
         failed += bool(finding.problem)
     return 1 if failed else 0
+
+
+def _resume_detector(detector: str) -> int:
+    os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "CRITICAL"  # as above
+    from anomaly import connections  # noqa: PLC0415  # as below
+
+    with connections.detector_pauses(Settings.from_environ(os.environ)) as pauses:
+        records = pauses.resume(detector)
+    said = "there is no pause" if records is None else f"the pause has ended; {records} records that waited for it are due"
+    sys.stdout.write(f"{detector}: {said}\n")
+    return 0
 
 
 def _dsn() -> str:

@@ -6,17 +6,24 @@ import math
 import re
 import time
 from datetime import UTC, datetime
+from decimal import Decimal
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from http_sf import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from random import Random
 
 _UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 _PART = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(h|ms|m|s|us|µs|ns)"
 _GO_DURATION = re.compile(f"(?:{_PART})+")
-_SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
+_SECONDS = re.compile(r"[0-9]{1,19}(?:\.[0-9]{1,9})?")
+_EPOCH_MIN = 1e9
+"""A larger number of seconds is a time since the epoch (2001 and later), and not a wait of more than 30 years."""
+_EPOCH_UNITS = 1e11
+"""A larger number counts milliseconds, microseconds or nanoseconds since the epoch."""
 
 
 def delay_s(failures: int, *, base_s: float, cap_s: float, rng: Random, hint_s: float = 0.0) -> float:
@@ -27,29 +34,56 @@ def delay_s(failures: int, *, base_s: float, cap_s: float, rng: Random, hint_s: 
 def wait_hint_s(headers: Mapping[str, str], *, now: Callable[[], float] = time.time) -> float | None:
     """Return the seconds that a response asks clients to wait, or None if it states none.
 
-    Retry-After has priority over the resets of rate limits, of which the latest counts. *headers* ignores the case of names. *now*
-    returns seconds since the epoch, and is called only if the response has no Date.
+    Retry-After has priority over the resets of rate limits. Of these the latest of an exhausted limit counts, or else the latest of all.
+    *headers* ignores the case of names. *now* returns seconds since the epoch, and is called only if the response has no Date.
     """
     if (asked_s := retry_after_s(headers, now=now)) is not None:
         return asked_s
-    now = _server_clock(headers) or now
-    resets = (parse_wait_s(value, now=now) for name, value in headers.items() if "ratelimit" in name.lower() and "reset" in name.lower())
-    return max((reset for reset in resets if reset is not None), default=None)
+    limits = list(_rate_limits(headers, now=_server_clock(headers) or now))
+    return max((wait_s for exhausted, wait_s in limits if exhausted), default=None) or max((wait_s for _, wait_s in limits), default=None)
 
 
 def exhausted_for_s(headers: Mapping[str, str], *, now: Callable[[], float] = time.time) -> float:
     """Return the seconds until all exhausted rate limits are reset, or 0 if none is exhausted. The arguments are those of `wait_hint_s`."""
-    left = {name.lower(): value for name, value in headers.items() if "ratelimit" in name.lower()}
-    gone = [name for name, value in left.items() if "remaining" in name and value.strip() == "0"]
-    if not gone:
-        return 0.0
-    resets = (parse_wait_s(left.get(name.replace("remaining", "reset"), ""), now=_server_clock(headers) or now) for name in gone)
-    return max((reset for reset in resets if reset is not None), default=0.0)
+    limits = _rate_limits(headers, now=_server_clock(headers) or now)
+    return max((wait_s for exhausted, wait_s in limits if exhausted), default=0.0)
+
+
+def _rate_limits(headers: Mapping[str, str], *, now: Callable[[], float]) -> Iterator[tuple[bool, float]]:
+    """Yield for each rate limit that states a reset whether it is exhausted, and the seconds until then."""
+    fields = {name.lower(): value for name, value in headers.items() if "ratelimit" in name.lower()}
+    for name, value in fields.items():
+        if "reset" in name and (wait_s := parse_wait_s(value, now=now)) is not None:
+            yield fields.get(name.replace("reset", "remaining"), "").strip() == "0", wait_s
+    # draft-ietf-httpapi-ratelimit-headers: a list of policies with parameters; up to version 07, a dictionary.
+    windows = {policy: _seconds(parameters.get("w")) for policy, parameters in _structured(fields.get("ratelimit-policy", ""), "list")}
+    for policy, parameters in _structured(fields.get("ratelimit", ""), "list"):
+        if (wait_s := _seconds(parameters.get("t")) or windows.get(policy)) is not None:
+            yield parameters.get("r") == 0, wait_s
+    members = dict(_structured(fields.get("ratelimit", ""), "dictionary"))
+    if "reset" in members and (wait_s := _seconds(members["reset"])) is not None:
+        yield members.get("remaining") == 0, wait_s
+
+
+def _structured(text: str, kind: str) -> Iterator[tuple[Any, Any]]:
+    """Yield the members of a structured field (RFC 9651): name and parameters of a list, or key and value of a dictionary."""
+    try:
+        members: Any = parse(text.encode(), tltype=kind) if text else ()
+    except (ValueError, RecursionError):
+        return
+    if isinstance(members, dict):
+        yield from ((key, value) for key, (value, _) in members.items())
+    else:
+        yield from ((str(value), parameters) for value, parameters in members)
+
+
+def _seconds(value: object) -> float | None:
+    return _number(str(value)) if isinstance(value, int | float | Decimal) and not isinstance(value, bool) else None
 
 
 def retry_after_s(headers: Mapping[str, str], *, now: Callable[[], float] = time.time) -> float | None:
     """Return the seconds that Retry-After states, or None. The arguments are those of `wait_hint_s`."""
-    asked_ms = _number(headers.get("retry-after-ms", ""))
+    asked_ms = _number(headers.get("retry-after-ms", "") or headers.get("x-ms-retry-after-ms", ""))
     if asked_ms is not None:
         return asked_ms / 1000
     return parse_wait_s(headers.get("retry-after", ""), now=_server_clock(headers) or now)
@@ -62,20 +96,27 @@ def _server_clock(headers: Mapping[str, str]) -> Callable[[], float] | None:
 
 
 def parse_wait_s(text: str, *, now: Callable[[], float] = time.time) -> float | None:
-    """Parse seconds, an HTTP date, an RFC 3339 time or a duration such as 6m0s.
+    """Parse seconds, an HTTP date, an RFC 3339 time, a time since the epoch (in seconds or smaller units) or a duration such as 6m0s.
 
     Returns None for anything else, and for times that are not in the future.
     """
     text = text.strip()
-    for read in (_number, _go_duration):
-        if (seconds := read(text)) is not None:
-            return seconds
+    if (seconds := _number(text)) is not None:
+        return seconds if seconds < _EPOCH_MIN else _until_epoch(seconds, now())
+    if (seconds := _go_duration(text)) is not None:
+        return seconds
     at = _http_date(text) or _rfc3339(text)
     return _positive(at.timestamp() - now()) if at else None
 
 
 def _number(text: str) -> float | None:
     return _positive(float(text)) if _SECONDS.fullmatch(text) else None
+
+
+def _until_epoch(at: float, now_s: float) -> float | None:
+    while at > _EPOCH_UNITS:
+        at /= 1000
+    return _positive(at - now_s)
 
 
 def _go_duration(text: str) -> float | None:

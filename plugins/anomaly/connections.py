@@ -23,6 +23,7 @@ from anomaly import detectors
 from anomaly.archive import bucket as archive
 from anomaly.archive.obstore_puts import ObstorePuts
 from anomaly.db.client import Database
+from anomaly.db.detector_quota import DetectorPauseStore
 from anomaly.db.maintenance import MaintenanceStore
 from anomaly.db.pool import open_pool
 from anomaly.db.quarantine import QuarantineStore
@@ -88,6 +89,13 @@ def quarantine_store(settings: Settings) -> Iterator[QuarantineStore]:
     """Open the store of quarantined records on a pool of its own."""
     with database(settings) as opened:
         yield QuarantineStore(opened)
+
+
+@contextlib.contextmanager
+def detector_pauses(settings: Settings) -> Iterator[DetectorPauseStore]:
+    """Open the store of detectors' pauses on a pool of its own."""
+    with database(settings) as opened:
+        yield DetectorPauseStore(opened)
 
 
 @contextlib.contextmanager

@@ -32,6 +32,7 @@ class Settings:
     detector_read_timeout_s: float = _bounded(30.0, 0.1, 600, "read timeout of the detector: silence after which a request has failed")
     detector_deadline_s: float = _bounded(120.0, 1, 3600, "time limit of a whole request to the detector")
     detector_hold_s: float = _bounded(60.0, 0, 600, "longest Retry-After that a task waits for")
+    detector_pause_max_s: float = _bounded(3600.0, 1, 7 * 86400, "longest pause of all tasks, whatever Retry-After a detector sends")
     throttle_patience_s: float = _bounded(600.0, 0, 3600, "how long a record waits in the task while the detector is throttling")
     detector_answer_max_bytes: int = _bounded(16 * MIB, 1024, 256 * MIB, "largest answer of the detector")
     refusals_max: int = _bounded(5, 1, 100, "refusals or unreadable answers, with no record accepted before, after which the run stops")

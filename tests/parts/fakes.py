@@ -245,7 +245,7 @@ class FakeFleet:
     """Grants what its script says, or all that is asked for."""
 
     quota: Quota = field(default_factory=Quota)
-    script: Callable[[Demand], Share] = lambda demand: Share(concurrency=demand.wanted, requests=demand.requests)
+    script: Callable[[Demand], Share] = lambda demand: Share(concurrency=demand.wanted, starts=(0.0,) * demand.requests)
     demands: list[Demand] = field(default_factory=list)
     expires_s: float = 15.0
 

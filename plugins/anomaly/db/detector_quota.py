@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from anomaly.models.quota import Share
+from anomaly.models.quota import LATE_S, Share
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from anomaly.db.client import Database
     from anomaly.models.quota import Demand, Quota
 
 EXPIRES_S = 15.0
 """Lifetime of a task's share that is not renewed."""
-FILL = 0.98
-"""Share of the stated quota that is used, so that a burst cannot exceed it within a minute."""
-BURST_S = 1.0
-"""Capacity of the token buckets, in seconds of the quota."""
+PERIOD_S = 60.0 / 0.97
+"""Time that the requests of a minute's quota are spread over. Its excess over a minute covers starts that are late, by `LATE_S` and by what
+threads and the network add."""
+HORIZON_S = 1.5
+"""Seconds ahead for which starts are granted: until after the task's next call."""
+PROBE_S = 60.0
+"""A pause at least this long ends with a single request. Also the time after which another task tries, if that is not answered."""
 
 
 class DetectorQuotaStore:
@@ -24,21 +29,26 @@ class DetectorQuotaStore:
     Args:
         detector: id of the detector's connection, the same in all tasks that share it.
         holder: identifies this try of this task.
+        pause_max_s: longest pause, whatever the detector asks for.
     """
 
     expires_s = EXPIRES_S
 
-    def __init__(self, database: Database, *, detector: str, holder: str, quota: Quota) -> None:
+    def __init__(self, database: Database, *, detector: str, holder: str, quota: Quota, pause_max_s: float = 3600.0) -> None:
         self._database = database
         self.quota = quota
         self._fixed = {
             "detector": detector,
             "holder": holder,
             "most": quota.concurrency,
-            "requests_per_s": _per_s(quota.requests_per_minute),
-            "tokens_per_s": _per_s(quota.tokens_per_minute),
+            "requests_per_minute": quota.requests_per_minute,
+            "tokens_per_minute": quota.tokens_per_minute,
             "expires_s": EXPIRES_S,
-            "burst_s": BURST_S,
+            "period_s": PERIOD_S,
+            "horizon_s": HORIZON_S,
+            "late_s": LATE_S,
+            "pause_max_s": pause_max_s,
+            "probe_s": PROBE_S,
         }
 
     def share(self, demand: Demand) -> Share:
@@ -52,14 +62,28 @@ class DetectorQuotaStore:
             "wanted": demand.wanted,
             "in_flight": demand.in_flight,
             "requests": demand.requests,
-            "unused": demand.unused,
+            "returned": list(demand.returned),
             "tokens_each": demand.tokens_each,
             "tokens_back": demand.tokens_back,
             "hold_s": demand.hold_s,
+            "answers": demand.answers,
         }
         row = self._database.fetch_all("share_detector", params, idempotent=False)[0]
-        return Share(concurrency=row["concurrency"], requests=row["requests"], hold_s=row["hold_s"])
+        return Share(**{**row, "starts": tuple(row["starts"])})
 
 
-def _per_s(per_minute: float | None) -> float | None:
-    return None if per_minute is None else per_minute / 60.0 * FILL
+class DetectorPauseStore:
+    """The pauses that detectors have asked for. Both methods raise DatabaseUnavailable without an answer."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def paused_until(self, detector: str) -> datetime | None:
+        """Return until when all tasks leave the detector alone; None if they do not."""
+        row = self._database.fetch_one("detector_pause", {"detector": detector})
+        return row["held_until"] if row else None
+
+    def resume(self, detector: str) -> int | None:
+        """End the detector's pause, make due the records that wait because of one, and return how many; None if there is no pause."""
+        row = self._database.fetch_all("resume_detector", {"detector": detector}, idempotent=False)[0]
+        return row["records"] if row["detectors"] else None

@@ -25,7 +25,7 @@ _NEVER = datetime(2000, 1, 1, tzinfo=UTC)
 _CLAIM = "batch_id began_at window_start window_end size max_records map_index try_number lease_s"
 _CHOICE = "error_code window_start window_end record_ids"
 _TRY = "batch_id map_index try_number"
-_DEMAND = "wanted in_flight requests unused tokens_each tokens_back hold_s"
+_DEMAND = "wanted in_flight requests returned tokens_each tokens_back hold_s answers"
 _SWEEP = "days dry_run size"
 _END = "record_id token code error timings claimed_from delay_s"
 _VERDICT = "config detector score threshold is_anomaly label reason regions usage cost reused latency_ms"
@@ -91,9 +91,11 @@ CONTRACTS = {
     "requeue_records": Contract("batch_id began_at window_start window_end size actor", "records", ("'quarantined'", "skip locked")),
     "requeue_chosen": Contract(f"{_CHOICE} size actor", "records", ("'quarantined'", "'pending'", "skip locked")),
     "run_report": Contract("batch_id", "statuses events timings tallies anomalies reused"),
+    "detector_pause": Contract("detector", "held_until"),
+    "resume_detector": Contract("detector", "detectors records", ("'pending'", "skip locked")),
     "share_detector": Contract(
-        f"{_DEMAND} detector holder expires_s most requests_per_s tokens_per_s burst_s",
-        "concurrency requests hold_s",
+        f"{_DEMAND} detector holder expires_s most requests_per_minute tokens_per_minute period_s horizon_s late_s pause_max_s probe_s",
+        "concurrency starts now_s hold_s at_most",
     ),
     "table_health": Contract("", "name live dead size_bytes vacuumed_at analysed_at"),
     "task_rate": Contract("", "records_per_s"),
@@ -104,6 +106,7 @@ CONTRACTS = {
 
 SAMPLES: dict[str, Any] = {
     "actor": "",
+    "answers": False,
     "after_batch": UUID(int=0),
     "after_chunk": -1,
     "after_id": -1,
@@ -113,7 +116,6 @@ SAMPLES: dict[str, Any] = {
     "batch_id": UUID(int=0),
     "before": _NEVER,
     "began_at": _NEVER,
-    "burst_s": 1.0,
     "chunk": -1,
     "chunk_numbers": [-1],
     "chunks": [-1],
@@ -134,6 +136,8 @@ SAMPLES: dict[str, Any] = {
     "heatmap_key": None,
     "hold_s": 0.0,
     "holder": "",
+    "horizon_s": 1.0,
+    "late_s": 1.0,
     "image_key": "",
     "image_sha256": "",
     "image_sha256s": [],
@@ -146,13 +150,17 @@ SAMPLES: dict[str, Any] = {
     "map_index": -1,
     "max_records": None,
     "most": None,
+    "pause_max_s": 1.0,
+    "period_s": 60.0,
     "permanent": False,
+    "probe_s": 1.0,
     "reason": None,
     "record_id": -1,
     "record_ids": None,
     "regions": "[]",
     "requests": 0,
-    "requests_per_s": None,
+    "requests_per_minute": None,
+    "returned": [],
     "reused": False,
     "run_id": "",
     "scope": UUID(int=0),
@@ -166,9 +174,8 @@ SAMPLES: dict[str, Any] = {
     "tokens": [-1],
     "tokens_back": 0.0,
     "tokens_each": 1.0,
-    "tokens_per_s": None,
+    "tokens_per_minute": None,
     "try_number": -1,
-    "unused": 0,
     "usage": None,
     "wanted": 0,
     "window_end": None,

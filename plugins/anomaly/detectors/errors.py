@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 from urllib3.exceptions import LocationValueError
 
-from anomaly.backoff import retry_after_s, wait_hint_s
+from anomaly.backoff import parse_wait_s, retry_after_s, wait_hint_s
 from anomaly.errors import (
     AnomalyError,
     DetectorAnswerInvalid,
@@ -83,7 +83,7 @@ def from_response(status: int, headers: Mapping[str, str], body: bytes, *, origi
     kind = _class_by_body(document) or _class_by_status(status, headers)
     message = f"{origin} answered {status}{_details(document)}"
     if issubclass(kind, Throttled):
-        return kind(message, retry_after_s=wait_hint_s(headers) or DEFAULT_WAIT_S)
+        return kind(message, retry_after_s=wait_hint_s(headers) or _retry_info_s(document) or DEFAULT_WAIT_S)
     return kind(message)
 
 
@@ -117,6 +117,15 @@ def _strings(document: dict[str, Any], names: tuple[str, ...]) -> list[str]:
     inner = document.get("error")
     places = (document, inner) if isinstance(inner, dict) else (document,)
     return [place[name] for place in places for name in names if isinstance(place.get(name), str)]
+
+
+def _retry_info_s(document: dict[str, Any]) -> float | None:
+    """Return the wait in a `google.rpc.RetryInfo` among the error's details, as Gemini sends it."""
+    error = document.get("error")
+    details = error.get("details") if isinstance(error, dict) else None
+    delays = (each.get("retryDelay") for each in (details if isinstance(details, list) else ()) if isinstance(each, dict))
+    waits = [wait_s for delay in delays if isinstance(delay, str) and (wait_s := parse_wait_s(delay)) is not None]
+    return max(waits, default=None)
 
 
 def _document(body: bytes) -> dict[str, Any]:

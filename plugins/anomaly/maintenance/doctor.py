@@ -145,7 +145,16 @@ class Doctor:
 
     # ── detector and images
 
+    def _check_pause(self) -> Iterator[Finding]:
+        with connections.detector_pauses(self._settings) as pauses:
+            until = pauses.paused_until(self._detector)
+        if until:
+            at = until.astimezone(UTC).isoformat(sep=" ", timespec="seconds")
+            fix = f"wait, or run bin/anomaly resume-detector {self._detector}"
+            yield Finding(self._detector, f"it has asked for a pause, and all tasks leave it alone until {at}: {fix}")
+
     def _check_detector(self) -> Iterator[Finding]:
+        yield from _guarded(self._detector, self._check_pause)
         health = connections.detector_health(self._detector, self._settings)
         if health in HEALTHY:
             yield Finding(f"{self._detector}: it is ready")

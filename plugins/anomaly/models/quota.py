@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+LATE_S = 1.0
+"""Seconds after its time for which a granted start may be used."""
 _COUNTED = ("input_tokens", "prompt_tokens", "output_tokens", "completion_tokens")
 
 
@@ -37,15 +39,17 @@ class Demand:
     """Requests that it wants in flight. 0 gives up its share."""
     in_flight: int = 0
     requests: int = 0
-    """Requests that it wants to start."""
-    unused: int = 0
-    """Granted requests that were not started."""
+    """Further requests that it wants to start."""
+    returned: tuple[float, ...] = ()
+    """Granted starts that it will not use."""
     tokens_each: float = 1.0
     """Expected tokens of a request."""
     tokens_back: float = 0.0
     """Granted tokens that were not used; negative if requests used more than expected."""
     hold_s: float = 0.0
     """Seconds for which the detector accepts no requests."""
+    answers: bool = False
+    """True if the detector has answered this task since the last long pause."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,9 +58,13 @@ class Share:
 
     concurrency: int
     """Requests that it may have in flight."""
-    requests: int
-    """Requests that it may start."""
+    starts: tuple[float, ...] = ()
+    """Times from which on one request each may start, on the clock of the database."""
+    now_s: float = 0.0
+    """The time on that clock."""
     hold_s: float = 0.0
+    at_most: int | None = None
+    """Requests in flight until the detector has answered after a long pause: 1 for the task that tries it, 0 for the others."""
 
 
 def tokens_of(usage: Mapping[str, Any] | None) -> float | None:

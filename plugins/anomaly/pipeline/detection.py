@@ -69,6 +69,7 @@ class DetectionScheduler:
         self._answered_began_at = float("-inf")
         """When the latest request began that was answered."""
         self._control = ControlRequest(stage, parts.ask_control)
+        self._wake: asyncio.TimerHandle | None = None
         self._closed = False
 
     @property
@@ -87,10 +88,11 @@ class DetectionScheduler:
         failures, invalid, failing_since, throttled_since = 0, 0, 0.0, None
         while True:
             await self._slot(claim, first=throttled_since is not None)
-            began = self._parts.clock()
+            began = self._throttle.begin()
             try:
                 answer = await self._stage.run(request, timings=timings)
             except Throttled as exc:
+                exc.retry_after_s = min(exc.retry_after_s, self._settings.detector_pause_max_s)
                 self._free_slot(began, exc)
                 log.info("detector asks to hold back for %.1f s", exc.retry_after_s)
                 throttled_since = self._parts.clock() if throttled_since is None else throttled_since
@@ -118,13 +120,14 @@ class DetectionScheduler:
                 raise
             else:
                 self._unwritten += 1
-                self._throttle.answered(began=began, tokens=tokens_of(answer.verdict.usage))
+                self._throttle.answered(began=began, took_s=answer.latency_ms / 1000, tokens=tokens_of(answer.verdict.usage))
                 self._breaker.succeeded()
                 self._refusals.accept()
                 self._control.request = request
                 self._answered_began_at = max(self._answered_began_at, began)
+                self.quota.report_answer()
                 if answer.pause_s:
-                    self._pause(answer.pause_s)
+                    self._pause(min(answer.pause_s, self._settings.detector_pause_max_s))
                 self.dispatch()
                 return answer
 
@@ -185,7 +188,12 @@ class DetectionScheduler:
                 self._refusals.probes += 1
                 self._waiting.popleft().set_result(None)
             else:
+                self._wake_at_next_start()
                 return
+
+    def _wake_at_next_start(self) -> None:
+        if (wait_s := self._throttle.next_start_s()) and (self._wake is None or self._wake.when() <= asyncio.get_running_loop().time()):
+            self._wake = asyncio.get_running_loop().call_later(wait_s, self.dispatch)
 
     def _free_slot(self, began: float, error: BaseException) -> None:
         if isinstance(error, Throttled | DetectorOverloaded):

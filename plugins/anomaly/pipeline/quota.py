@@ -7,7 +7,6 @@ import logging
 from typing import TYPE_CHECKING
 
 from anomaly.errors import AnomalyError, Retryable
-from anomaly.models.quota import Demand
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,12 +39,17 @@ class QuotaSharing:
         self._clock = clock
         self._renewal_s = RENEWAL_S if fleet.quota.stated else PAUSE_CHECK_S
         self._pause_s = 0.0
-        self._paused = asyncio.Event()
+        self._news = asyncio.Event()
+
+    def report_answer(self) -> None:
+        """Let the other tasks know, without delay, if the detector has answered the single request after a long pause."""
+        if self._throttle.answers:
+            self._news.set()
 
     def report_pause(self, pause_s: float) -> None:
         """Let the other tasks know, without delay, that the detector asks for a pause."""
         self._pause_s = max(self._pause_s, pause_s)
-        self._paused.set()
+        self._news.set()
 
     async def renew(self, waiting: Callable[[], int]) -> None:
         """Renew the share until cancelled; *waiting* returns how many records wait to be asked about.
@@ -54,7 +58,7 @@ class QuotaSharing:
             RunStopped: there can be no share.
         """
         while True:
-            self._paused.clear()
+            self._news.clear()
             demand, self._pause_s = self._throttle.demand(waiting=waiting(), hold_s=self._pause_s), 0.0
             asked_at = self._clock()
             try:
@@ -63,12 +67,12 @@ class QuotaSharing:
                 log.warning("share of the detector not renewed: %s", exc)
                 self._pause_s = max(self._pause_s, demand.hold_s)
             else:
-                log.debug("detector shared wanted=%d concurrency=%d requests=%d", demand.wanted, share.concurrency, share.requests)
-                self._throttle.take(share, until=asked_at + self._fleet.expires_s)
+                log.debug("detector shared wanted=%d concurrency=%d starts=%d", demand.wanted, share.concurrency, len(share.starts))
+                self._throttle.take(share, asked_at=asked_at, expires_s=self._fleet.expires_s)
                 self._on_share(share.hold_s)
             try:
                 async with asyncio.timeout_at(asked_at + self._renewal_s):
-                    await self._paused.wait()
+                    await self._news.wait()
             except TimeoutError:
                 continue
 
@@ -77,6 +81,6 @@ class QuotaSharing:
         if not self._fleet.quota.stated:
             return
         try:
-            self._fleet.share(Demand(unused=self._throttle.demand(waiting=0, hold_s=0.0).unused))
+            self._fleet.share(self._throttle.leave())
         except AnomalyError as exc:
             log.info("the share of the detector expires by itself: %s", exc)

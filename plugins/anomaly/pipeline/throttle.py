@@ -1,76 +1,32 @@
-"""Limits requests to the detector: concurrency, quota and pauses, and a circuit breaker."""
+"""Decides when requests to the detector may start: concurrency, quota and pauses. And a circuit breaker."""
 
 from __future__ import annotations
 
-from statistics import median
-from typing import TYPE_CHECKING
+from bisect import insort
+from typing import TYPE_CHECKING, NamedTuple
 
-from anomaly.models.quota import Demand
+from anomaly.models.quota import LATE_S, Demand
+from anomaly.pipeline.limit import Limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from anomaly.models.quota import Quota, Share
 
-SLOW_FACTOR = 2.0
-"""Answers that take this many times as long as the baseline mean that the detector has a queue, which more requests only lengthen."""
-SLOW_MIN_S = 0.1
-"""A smaller difference from the baseline may come from the network or from this machine."""
-SOFT_DECREASE = 0.9
-HARD_DECREASE = 0.5
 PREFETCH_RATIO = 8
 """One request waits ahead for this many slots; otherwise a slot would be idle until the event loop has handled its answer."""
-BASELINE_DRIFT = 1.02
-"""The baseline grows by this factor with each window, so that a detector that stays slower is accepted."""
+LONGEST_HORIZON_S = 2.0
+"""A task asks for no more starts than it can use in this time."""
 
 
-class Limit:
-    """Limits the requests in flight: adds one after each window in which all went well, and takes a share off after one that did not.
+class Grant(NamedTuple):
+    """Permission to start a request within a time of this machine's clock."""
 
-    Additive increase and multiplicative decrease lead those who share a resource to equal parts of it without knowing of each
-    other (Chiu and Jain, Analysis of the Increase and Decrease Algorithms for Congestion Avoidance, 1989). A window is as many
-    answers as may be in flight. Begins at its ceiling, for that is what the settings say the detector can do.
-    """
-
-    def __init__(self, *, ceiling: int) -> None:
-        self._ceiling = ceiling
-        self._limit = float(ceiling)
-        self._window: list[float] = []
-        self._baseline_s: float | None = None
-        self._reached = False
-        self._fell_at = float("-inf")
-
-    def __int__(self) -> int:
-        return max(1, int(self._limit))
-
-    def started(self, in_flight: int) -> None:
-        """Record a request that began, with which *in_flight* are under way."""
-        self._reached = self._reached or in_flight >= int(self)
-
-    def answered(self, took_s: float) -> None:
-        """Record a request that was answered in *took_s* seconds."""
-        self._window.append(took_s)
-        if len(self._window) < int(self):
-            return
-        took_s = median(self._window)
-        baseline_s = self._baseline_s or took_s
-        self._baseline_s = min(took_s, baseline_s * BASELINE_DRIFT)
-        if took_s > max(SLOW_FACTOR * baseline_s, baseline_s + SLOW_MIN_S):
-            self._limit = max(1.0, self._limit * SOFT_DECREASE)
-        elif self._reached:  # what was not tried says nothing about more
-            self._limit = min(self._ceiling, self._limit + 1.0)
-        self._begin_window()
-
-    def overloaded(self, *, began: float, now: float) -> None:
-        """Record a request that was refused for lack of capacity. Requests that were under way together count once."""
-        if began > self._fell_at:
-            self._limit = max(1.0, self._limit * HARD_DECREASE)
-            self._fell_at = now
-            self._begin_window()
-
-    def _begin_window(self) -> None:
-        self._window.clear()
-        self._reached = False
+    earliest: float
+    latest: float
+    start: float
+    """Time of the database, for which the start was granted."""
+    tokens: float
 
 
 class Throttle:
@@ -85,18 +41,24 @@ class Throttle:
         self._held_until = clock()
         self._share_until = float("-inf")
         self._concurrency = 0
-        self._requests = 0
+        self._at_most: int | None = 0
+        self._answers = False
+        self._grants: list[Grant] = []
+        self._acquired: list[Grant] = []
         self._started = 0
         self._most_in_flight = slots
+        self._began = float("-inf")
+        self._latency_s = 0.0
         self._tokens = _Tokens(quota)
         self.in_flight = 0
 
     @property
     def limit(self) -> int:
         """Requests that may be in flight now."""
-        if self._quota.concurrency is None:
-            return int(self._limit)
-        return min(int(self._limit), self._concurrency) if self._clock() < self._share_until else 0
+        limit = int(self._limit)
+        if self._quota.concurrency is not None:
+            limit = min(limit, self._concurrency) if self._clock() < self._share_until else 0
+        return limit if self._at_most is None else min(limit, self._at_most)
 
     def try_acquire(self) -> bool:
         """Take a slot if one is free, this task's share of the quota allows it, and the detector did not ask for a pause.
@@ -106,32 +68,54 @@ class Throttle:
         """
         limit = self.limit
         most = limit + self._ahead if limit == self._slots else limit
-        if self.in_flight >= most or self.wait_s() > 0 or (self._quota.counts_requests and self._requests < 1):
+        if self.in_flight >= most or self.wait_s() > 0:
             return False
+        if self._quota.counts_requests:
+            if self.next_start_s() != 0:
+                return False
+            self._acquired.append(self._grants.pop(0))
         self.in_flight += 1
-        self._requests -= 1
         self._started += 1
         self._most_in_flight = max(self._most_in_flight, self.in_flight)
-        self._limit.started(self.in_flight)
         return True
+
+    def next_start_s(self) -> float | None:
+        """Return the seconds until the next granted start; None if there is none, or if none is needed."""
+        now = self._clock()
+        while self._grants and self._grants[0].latest < now:
+            del self._grants[0]
+        return max(0.0, self._grants[0].earliest - now) if self._grants else None
 
     def give_back(self) -> None:
         """Return a slot that was not used."""
         self.in_flight -= 1
-        self._requests += 1
         self._started -= 1
+        if self._acquired:
+            self._grants.insert(0, self._acquired.pop())
 
-    def answered(self, *, began: float, tokens: float | None) -> None:
-        """Record a request that was answered: when it began, and the tokens that the detector counts for it."""
+    def begin(self) -> float:
+        """Record that a request begins in a slot that was taken, and return the time, which differs from that of each other request."""
+        self._began = max(self._clock(), self._began + 1e-6)
+        self._limit.started(self._began, in_flight=self.in_flight)
+        self._tokens.began(self._began, self._acquired.pop(0).tokens if self._acquired else None)
+        return self._began
+
+    def answered(self, *, began: float, took_s: float, tokens: float | None) -> None:
+        """Record a request that was answered: the detector's time for it, and the tokens that it counts."""
         self.in_flight -= 1
-        self._tokens.used(tokens)
-        self._limit.answered(self._clock() - began)
+        self._tokens.used(began, tokens)
+        self._latency_s = 0.8 * self._latency_s + 0.2 * took_s if self._latency_s else took_s
+        self._limit.answered(began, took_s)
+        if self._at_most == 1:
+            self._at_most, self._answers = None, True
 
     def failed(self, *, began: float, overloaded: bool) -> None:
-        """Record a request that failed: when it began, and if the detector refused it for lack of capacity."""
+        """Record a request that failed, and if the detector refused it for lack of capacity."""
         self.in_flight -= 1
+        self._tokens.used(began, None)
+        self._limit.dropped(began)
         if overloaded:
-            self._limit.overloaded(began=began, now=self._clock())
+            self._limit.overloaded(began=began, now=max(self._clock(), self._began))
 
     def hold(self, seconds: float) -> None:
         """Start nothing for *seconds*. Never shortens an earlier hold."""
@@ -143,27 +127,51 @@ class Throttle:
 
     # ── the quota that all tasks share
 
+    @property
+    def answers(self) -> bool:
+        """True if the detector has answered the single request after a long pause, and the other tasks do not know it yet."""
+        return self._answers
+
     def demand(self, *, waiting: int, hold_s: float) -> Demand:
-        """Return the demand for the next share while *waiting* records wait. The rest of the last share goes back with it."""
-        busy = max(self._most_in_flight, self._started) + waiting
+        """Return the demand for the next share while *waiting* records wait. Starts that will not be used go back with it."""
+        wanted = min(int(self._limit), max(self._most_in_flight, self._started) + waiting + 1)
+        starts = 0
+        if self._quota.counts_requests:
+            in_time = int(self._limit) * max(1.0, LONGEST_HORIZON_S / self._latency_s) if self._latency_s else int(self._limit)
+            starts = min(self._started + waiting, int(in_time)) if waiting else self._started
+        self.next_start_s()  # drops those that are over
+        returned, self._grants = self._grants[starts:], self._grants[:starts]
         demand = Demand(
-            wanted=min(int(self._limit), busy + 1),
+            wanted=wanted,
             in_flight=self.in_flight,
-            requests=min(2 * int(self._limit), busy) if self._quota.counts_requests else 0,
-            unused=max(0, self._requests),
+            requests=starts - len(self._grants),
+            returned=tuple(grant.start for grant in returned),
             tokens_each=self._tokens.each,
-            tokens_back=self._tokens.settle(unused=max(0, self._requests)),
+            tokens_back=self._tokens.settle(),
             hold_s=hold_s,
+            answers=self._answers,
         )
-        self._requests = self._started = 0
+        self._started, self._answers = 0, False
         self._most_in_flight = self.in_flight
         return demand
 
-    def take(self, share: Share, *, until: float) -> None:
-        """Use a share until a time of the clock."""
-        self._concurrency, self._share_until = share.concurrency, until
-        self._requests = share.requests
-        self._tokens.granted(share.requests)
+    def take(self, share: Share, *, asked_at: float, expires_s: float) -> None:
+        """Use a share that was asked for at a time of the clock.
+
+        The database's clock was read between then and now, so a start neither begins before its time nor ends after it.
+        """
+        now = self._clock()
+        self._concurrency, self._share_until = share.concurrency, asked_at + expires_s
+        if self._at_most != 1 or share.at_most is None or share.hold_s:  # else this task's single request is still under way
+            self._at_most = share.at_most
+        for start in share.starts:
+            after_s = start - share.now_s
+            insort(self._grants, Grant(now + after_s, asked_at + after_s + LATE_S, start, self._tokens.each))
+
+    def leave(self) -> Demand:
+        """Return the demand of a task that ends: none."""
+        returned, self._grants = tuple(grant.start for grant in self._grants), []
+        return Demand(returned=returned, tokens_back=self._tokens.settle(), tokens_each=self._tokens.each, answers=self._answers)
 
 
 class _Tokens:
@@ -171,23 +179,25 @@ class _Tokens:
 
     def __init__(self, quota: Quota) -> None:
         self.each = max(1.0, (quota.tokens_per_minute or 60.0) / 60.0)
-        self._granted_each = self.each
+        self._reserved: dict[float, float] = {}
         self._known = False
         self._back = 0.0
 
-    def granted(self, requests: int) -> None:
-        self._granted_each = self.each if requests else self._granted_each
+    def began(self, request: float, reserved: float | None) -> None:
+        if reserved is not None:
+            self._reserved[request] = reserved
 
-    def used(self, tokens: float | None) -> None:
+    def used(self, request: float, tokens: float | None) -> None:
+        reserved = self._reserved.pop(request, None)
         if tokens is None:
             return
-        self._back += self._granted_each - tokens
+        self._back += 0.0 if reserved is None else reserved - tokens
         self.each = max(1.0, 0.8 * self.each + 0.2 * tokens if self._known else tokens)
         self._known = True
 
-    def settle(self, *, unused: int) -> float:
-        """Return the tokens that were granted and not used since the last call."""
-        back, self._back = self._back + unused * self._granted_each, 0.0
+    def settle(self) -> float:
+        """Return the tokens that were reserved and not used since the last call; negative if more were used."""
+        back, self._back = self._back, 0.0
         return back
 
 

@@ -84,7 +84,7 @@ def process(description: dict[str, Any]) -> None:
             detector=detector,
             archive=connections.bucket(settings, metrics),
             store=store,
-            fleet=_quota_store(run, holder, database, conn_id, detector.quota),
+            fleet=_quota_store(run, holder, database, conn_id, quota=detector.quota, settings=settings),
             settings=settings,
             rng=Random(f"{run.batch_id}/{holder.map_index}/{holder.try_number}"),  # noqa: S311  # for jitter that differs between tasks
             lease_renewer=functools.partial(_lease_renewer, run, holder, store, settings),
@@ -142,8 +142,9 @@ def _max_map_length() -> int:
     return conf.getint("core", "max_map_length")
 
 
-def _quota_store(run: Run, holder: Holder, database: Database, conn_id: str, quota: Quota) -> DetectorQuotaStore:
-    return DetectorQuotaStore(database, detector=conn_id, holder=f"{run.batch_id}/{holder.map_index}/{holder.try_number}", quota=quota)
+def _quota_store(run: Run, holder: Holder, database: Database, conn_id: str, *, quota: Quota, settings: Settings) -> DetectorQuotaStore:
+    name, pause_max_s = f"{run.batch_id}/{holder.map_index}/{holder.try_number}", settings.detector_pause_max_s
+    return DetectorQuotaStore(database, detector=conn_id, holder=name, quota=quota, pause_max_s=pause_max_s)
 
 
 def _lease_renewer(run: Run, holder: Holder, store: RecordStore, settings: Settings, on_lost: Callable[[int], None]) -> LeaseRenewer:

@@ -168,3 +168,29 @@ def test_every_exception_of_urllib3_is_a_failure_but_for_a_wrong_address(kind: t
 def test_an_answer_states_the_pause_of_an_exhausted_limit(headers: dict[str, str], pause_s: float) -> None:
     named = CaseInsensitiveDict({name.replace("_", "-"): value for name, value in headers.items()})
     assert exhausted_for_s(named) == pause_s
+
+
+RETRY_INFO = "type.googleapis.com/google.rpc.RetryInfo"
+
+
+@pytest.mark.parametrize(
+    ("details", "seconds"),
+    [
+        ([{"@type": RETRY_INFO, "retryDelay": "34s"}], 34.0),
+        ([{"@type": RETRY_INFO, "retryDelay": "34.074824224s"}], 34.074824224),
+        ([{"@type": "type.googleapis.com/google.rpc.Help", "links": []}, {"@type": RETRY_INFO, "retryDelay": "2s"}], 2.0),
+        ([{"@type": RETRY_INFO, "retryDelay": "0s"}], 1.0),
+        ([{"@type": RETRY_INFO, "retryDelay": "-3s"}], 1.0),
+        ([{"@type": RETRY_INFO, "retryDelay": 34}, None, "34s"], 1.0),
+        ({"retryDelay": "34s"}, 1.0),
+        (None, 1.0),
+    ],
+)
+def test_the_retry_info_in_a_body_is_waited_for_where_no_header_says_more(details: object, seconds: float) -> None:
+    body = {"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "details": details}}
+    error = mapped(429, body=body)
+    assert isinstance(error, Throttled)
+    assert error.retry_after_s == pytest.approx(seconds)
+    error = mapped(429, body=body, Retry_After="7")
+    assert isinstance(error, Throttled)
+    assert error.retry_after_s == 7.0

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from anomaly.db.detector_quota import BURST_S, FILL, DetectorQuotaStore
+from anomaly.db.detector_quota import HORIZON_S, PERIOD_S, PROBE_S, DetectorPauseStore, DetectorQuotaStore
 from anomaly.errors import Misconfigured
 from anomaly.models.quota import Demand, Quota, Share
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tests.parts.record_builders import RecordsDb
 
 
@@ -28,8 +30,13 @@ def shares(db: RecordsDb) -> dict[str, int]:
 
 def let_pass(db: RecordsDb, seconds: float) -> None:
     """Move stored times into the past by *seconds*."""
-    db.sql.execute("update anomaly.detectors set refilled_at = refilled_at - make_interval(secs => %s)", [seconds])
-    db.sql.execute("update anomaly.detectors set held_until = held_until - make_interval(secs => %s)", [seconds])
+    db.sql.execute(
+        """update anomaly.detectors
+              set next_request_at = next_request_at - %(s)s, next_tokens_at = next_tokens_at - %(s)s,
+                  returned = array(select start - %(s)s from unnest(returned) as start),
+                  held_until = held_until - make_interval(secs => %(s)s), probe_at = probe_at - make_interval(secs => %(s)s)""",
+        {"s": seconds},
+    )
     db.sql.execute("update anomaly.detector_shares set expires_at = expires_at - make_interval(secs => %s)", [seconds])
 
 
@@ -38,7 +45,8 @@ def let_pass(db: RecordsDb, seconds: float) -> None:
 
 def test_where_nothing_is_stated_everyone_has_what_it_wants(db: RecordsDb) -> None:
     for holder in "ab":
-        assert a_task(db, holder).share(Demand(wanted=32, requests=32)) == Share(concurrency=32, requests=32)
+        share = a_task(db, holder).share(Demand(wanted=32))
+        assert share == Share(concurrency=32, now_s=share.now_s)
 
 
 def test_a_pause_is_known_to_all_who_ask_this_detector_and_to_no_one_else(db: RecordsDb) -> None:
@@ -103,63 +111,144 @@ def test_more_tasks_than_the_detector_takes_requests_never_go_over_it(db: Record
 # ── requests and tokens a minute
 
 
-def test_requests_are_granted_as_the_minute_passes(db: RecordsDb) -> None:
+def gaps(starts: Sequence[float]) -> list[float]:
+    return [later - earlier for earlier, later in pairwise(sorted(starts))]
+
+
+def test_starts_are_granted_at_equal_distances_and_until_after_the_next_call(db: RecordsDb) -> None:
+    share = a_task(db, requests_per_minute=600).share(Demand(wanted=32, requests=500))
+    assert gaps(share.starts) == pytest.approx([PERIOD_S / 600] * (len(share.starts) - 1), abs=1e-4)
+    assert share.starts[-1] - share.now_s == pytest.approx(HORIZON_S, abs=PERIOD_S / 600)
+
+
+def test_a_task_that_calls_later_has_its_equal_part_at_later_times(db: RecordsDb) -> None:
     first, second = (a_task(db, holder, requests_per_minute=600) for holder in "ab")
-    burst = int(10 * FILL * BURST_S)
-    assert first.share(Demand(wanted=32, requests=50)).requests == burst
-    assert second.share(Demand(wanted=32, requests=50)).requests == 0
-    let_pass(db, 0.5)
-    assert 4 <= second.share(Demand(wanted=32, requests=50)).requests <= 7
+    before = first.share(Demand(wanted=32, requests=500)).starts
+    after = second.share(Demand(wanted=32, requests=500)).starts
+    assert len(after) == int(HORIZON_S / (PERIOD_S / 600) / 2)
+    assert min(gaps((*before, *after))) > 0.99 * PERIOD_S / 600
 
 
-def test_however_long_nobody_asks_no_more_than_a_second_is_saved_up(db: RecordsDb) -> None:
+def test_however_long_nobody_asks_no_more_than_half_a_second_is_saved_up(db: RecordsDb) -> None:
     task = a_task(db, requests_per_minute=600)
     task.share(Demand(wanted=32, requests=50))
     let_pass(db, 3600)
-    assert task.share(Demand(wanted=32, requests=500)).requests == int(10 * FILL * BURST_S)
+    share = task.share(Demand(wanted=32, requests=500))
+    assert share.starts[0] - share.now_s == pytest.approx(-0.5, abs=0.01)
 
 
-def test_a_quota_of_a_few_requests_a_minute_is_granted_one_by_one(db: RecordsDb) -> None:
-    task = a_task(db, requests_per_minute=6)
-    assert task.share(Demand(wanted=4, requests=4)).requests == 1
-    assert task.share(Demand(wanted=4, requests=4)).requests == 0
-    let_pass(db, 10.5)
-    assert task.share(Demand(wanted=4, requests=4)).requests == 1
-
-
-def test_what_was_granted_and_not_used_goes_to_the_others(db: RecordsDb) -> None:
-    first, second = (a_task(db, holder, requests_per_minute=600) for holder in "ab")
-    granted = first.share(Demand(wanted=32, requests=50)).requests
-    first.share(Demand(wanted=1, unused=granted))
-    assert second.share(Demand(wanted=32, requests=50)).requests >= granted
-
-
-def test_tokens_limit_the_requests_by_what_each_takes_and_a_debt_is_waited_for(db: RecordsDb) -> None:
-    task = a_task(db, tokens_per_minute=60_000)
-    assert task.share(Demand(wanted=32, requests=50, tokens_each=100)).requests == int(1000 * FILL * BURST_S / 100)
-    assert task.share(Demand(wanted=32, requests=50, tokens_each=100, tokens_back=-2000)).requests == 0
-    let_pass(db, 1.0)
-    assert task.share(Demand(wanted=32, requests=50, tokens_each=100)).requests == 0
+@pytest.mark.parametrize("quota", [1, 3, 7.5])
+def test_a_quota_of_a_few_requests_a_minute_is_granted_one_by_one_without_losing_a_fraction(db: RecordsDb, quota: float) -> None:
+    task = a_task(db, requests_per_minute=quota)
+    assert len(task.share(Demand(wanted=4, requests=4)).starts) == 1
+    assert task.share(Demand(wanted=4, requests=4)).starts == ()
+    let_pass(db, PERIOD_S / quota - 3.0)
+    assert task.share(Demand(wanted=4, requests=4)).starts == ()
     let_pass(db, 2.0)
-    assert task.share(Demand(wanted=32, requests=50, tokens_each=100)).requests > 0
+    share = task.share(Demand(wanted=4, requests=4))
+    assert [start - share.now_s for start in share.starts] == [pytest.approx(0.5, abs=0.3)]
 
 
-def test_a_request_that_takes_more_than_a_seconds_tokens_is_granted_in_the_end(db: RecordsDb) -> None:
+def test_starts_that_were_not_used_go_to_the_others_with_their_times_and_those_that_are_over_to_nobody(db: RecordsDb) -> None:
+    first, second = (a_task(db, holder, requests_per_minute=600) for holder in "ab")
+    granted = first.share(Demand(wanted=32, requests=500)).starts
+    first.share(Demand(wanted=1, returned=(granted[0] - 60.0, *granted[-4:])))
+    assert second.share(Demand(wanted=32, requests=4)).starts == pytest.approx(granted[-4:])
+    first.share(Demand(wanted=1, returned=granted[:2]))
+    let_pass(db, 10.0)
+    assert second.share(Demand(wanted=32, requests=1)).starts[0] > granted[-1] - 10.0 - 2.0
+
+
+def test_a_clock_that_is_set_back_does_not_block_the_detector(db: RecordsDb) -> None:
+    task = a_task(db, requests_per_minute=600)
+    task.share(Demand(wanted=32, requests=5))
+    let_pass(db, -3600.0)
+    task.share(Demand(wanted=32, requests=5))
+    let_pass(db, 5.0)
+    assert len(task.share(Demand(wanted=32, requests=5)).starts) == 5
+
+
+def test_tokens_space_the_requests_by_what_each_takes_and_a_debt_is_waited_for(db: RecordsDb) -> None:
+    task = a_task(db, tokens_per_minute=60_000)
+    share = task.share(Demand(wanted=32, requests=50, tokens_each=100))
+    assert gaps(share.starts) == pytest.approx([PERIOD_S / 600] * (len(share.starts) - 1), abs=1e-4)
+    let_pass(db, 1.0)
+    assert task.share(Demand(wanted=32, requests=50, tokens_each=100, tokens_back=-5000)).starts == ()
+    let_pass(db, 2.0)
+    assert task.share(Demand(wanted=32, requests=50, tokens_each=100)).starts == ()
+    let_pass(db, 4.0)
+    assert task.share(Demand(wanted=32, requests=50, tokens_each=100)).starts
+
+
+def test_a_request_that_takes_more_than_the_tokens_of_a_minute_is_granted_in_the_end(db: RecordsDb) -> None:
     task = a_task(db, tokens_per_minute=600)
-    task.share(Demand(wanted=1, requests=1, tokens_each=500))
+    assert len(task.share(Demand(wanted=1, requests=2, tokens_each=900)).starts) == 1
     let_pass(db, 60.0)
-    assert task.share(Demand(wanted=1, requests=1, tokens_each=500)).requests == 1
+    assert task.share(Demand(wanted=1, requests=1, tokens_each=900)).starts == ()
+    let_pass(db, 40.0)
+    assert len(task.share(Demand(wanted=1, requests=1, tokens_each=900)).starts) == 1
+
+
+# ── long pauses
+
+
+def test_a_pause_is_never_longer_than_the_setting_whatever_was_asked_for(db: RecordsDb) -> None:
+    for asked_s in (60_000.0, 999_999_999.0):
+        assert a_task(db).share(Demand(wanted=4, hold_s=asked_s)).hold_s == pytest.approx(3600.0, abs=5.0)
+
+
+def test_after_a_long_pause_one_task_tries_the_detector_until_it_answers(db: RecordsDb) -> None:
+    first, second, third = (a_task(db, holder) for holder in "abc")
+    first.share(Demand(wanted=4, hold_s=999_999_999.0))
+    assert second.share(Demand(wanted=4)).at_most == 0
+    let_pass(db, 3601.0)
+    assert [task.share(Demand(wanted=4)).at_most for task in (second, first, third)] == [1, 0, 0]
+    assert second.share(Demand(wanted=4, answers=True)).at_most is None
+    assert first.share(Demand(wanted=4)).at_most is None
+
+
+def test_where_the_task_that_tries_the_detector_dies_another_one_does(db: RecordsDb) -> None:
+    first, second = (a_task(db, holder) for holder in "ab")
+    first.share(Demand(wanted=4, hold_s=600.0))
+    let_pass(db, 601.0)
+    assert first.share(Demand(wanted=4)).at_most == 1
+    assert second.share(Demand(wanted=4)).at_most == 0
+    let_pass(db, PROBE_S)
+    assert second.share(Demand(wanted=4)).at_most == 1
+
+
+def test_a_short_pause_ends_for_all_at_once(db: RecordsDb) -> None:
+    task = a_task(db)
+    task.share(Demand(wanted=4, hold_s=10.0))
+    let_pass(db, 11.0)
+    assert task.share(Demand(wanted=4)).at_most is None
+
+
+def test_a_pause_is_shown_and_lifted_and_its_records_are_due(db: RecordsDb) -> None:
+    pauses = DetectorPauseStore(db.database)
+    assert pauses.paused_until("d") is None
+    assert pauses.resume("d") is None
+    a_task(db).share(Demand(wanted=4, hold_s=3600.0))
+    db.sql.execute(
+        """insert into anomaly.records (image_url, captured_at, last_error_code, not_before)
+           select 'http://a', now(), code, now() + interval '1 h' from unnest(array['detector_throttled', 'detector_failed']) as code"""
+    )
+    assert pauses.paused_until("d") is not None
+    assert pauses.paused_until("another") is None
+    assert pauses.resume("d") == 1
+    assert pauses.paused_until("d") is None
+    assert a_task(db).share(Demand(wanted=4)).at_most == 1
+    assert db.sql.execute("select count(*) as due from anomaly.records where not_before is null").fetchall() == [{"due": 1}]
 
 
 # ── races and failures
 
 
 def test_racing_tasks_never_have_more_than_there_is(db: RecordsDb) -> None:
-    def visits(holder: str) -> int:
-        task = a_task(db, holder, concurrency=7, requests_per_minute=60)
-        return sum(task.share(Demand(wanted=32, requests=50)).requests for _ in range(20))
+    def visits(holder: str) -> list[float]:
+        task = a_task(db, holder, concurrency=7, requests_per_minute=6000)
+        return [start for _ in range(20) for start in task.share(Demand(wanted=32, requests=5)).starts]
 
-    began = time.monotonic()
     with ThreadPoolExecutor(8) as threads, psycopg.connect(db.dsn, autocommit=True, row_factory=dict_row) as watching:
         jobs = [threads.submit(visits, str(n)) for n in range(8)]
         seen = []
@@ -167,7 +256,9 @@ def test_racing_tasks_never_have_more_than_there_is(db: RecordsDb) -> None:
             row = watching.execute("select coalesce(sum(granted), 0) as granted from anomaly.detector_shares").fetchone()
             seen.append(row["granted"] if row else 0)
     assert max(seen) <= 7
-    assert sum(job.result() for job in jobs) <= BURST_S + time.monotonic() - began, "one request a second, and what the bucket held"
+    starts = [start for job in jobs for start in job.result()]
+    assert len(starts) > 100
+    assert min(gaps(starts)) > 0.99 * PERIOD_S / 6000
 
 
 def test_a_visit_that_is_cut_off_changes_nothing(db: RecordsDb) -> None:
@@ -176,7 +267,7 @@ def test_a_visit_that_is_cut_off_changes_nothing(db: RecordsDb) -> None:
     before = db.sql.execute("select * from anomaly.detectors, anomaly.detector_shares").fetchall()
     with psycopg.connect(db.dsn) as cut:
         cut.execute(
-            "select anomaly.share_detector('d', 'b', 8, 0, 9, 0, 1, 0, 60, 15, 10, 10, null, 1)",
+            "select anomaly.share_detector('d', 'b', 8, 0, 9, '{}', 1, 0, 60, false, 15, 10, 10, null, 62, 1.5, 1, 3600, 60)",
         )
         cut.rollback()
     assert db.sql.execute("select * from anomaly.detectors, anomaly.detector_shares").fetchall() == before

@@ -287,6 +287,19 @@ def test_a_detector_that_gives_no_verdict_is_told_with_what_it_answers(patient: 
     assert line.startswith(sentence)
 
 
+def test_a_pause_that_holds_is_named_with_the_command_that_lifts_it(patient: Patient, capsys: pytest.CaptureFixture[str]) -> None:
+    with psycopg.connect(patient.database, autocommit=True) as connection:
+        connection.execute("insert into anomaly.detectors (detector, held_until) values ('anomaly_detector', '2100-01-01T00:00:00Z')")
+    [bad] = patient.bad()
+    assert "until 2100-01-01 00:00:00+00:00" in bad
+    assert "bin/anomaly resume-detector anomaly_detector" in bad
+    assert main(["resume-detector", "anomaly_detector"]) == 0
+    assert capsys.readouterr().out == "anomaly_detector: the pause has ended; 0 records that waited for it are due\n"
+    assert patient.bad() == []
+    assert main(["resume-detector", "anomaly_detector"]) == 0
+    assert capsys.readouterr().out == "anomaly_detector: there is no pause\n"
+
+
 def test_an_extra_that_no_detector_has_is_named(patient: Patient) -> None:
     patient.set_detector(dialect="generic", path="/detect", treshold=0.5)
     [line] = patient.bad()

@@ -24,11 +24,11 @@ def test_a_task_asks_for_a_part_at_once_and_leaves_it_at_its_end() -> None:
     bench.drain()
     first, *_, last = bench.fleet.demands
     assert first.wanted == SETTINGS.detector_slots
-    assert last == Demand(unused=0)
+    assert last == Demand()
 
 
 def test_a_task_never_has_more_in_flight_than_the_fleet_leaves_it() -> None:
-    fleet = FakeFleet(Quota(concurrency=2), lambda _: Share(concurrency=2, requests=0))
+    fleet = FakeFleet(Quota(concurrency=2), lambda _: Share(concurrency=2))
     bench = Bench(FakeStore([claims(range(40))]), fleet=fleet, detector=FakeDetector(lambda _n, _b: time.sleep(0.001)))
     bench.drain()
     assert bench.detector.most_in_flight == 2
@@ -39,14 +39,14 @@ def test_a_task_starts_as_many_requests_as_it_was_granted_and_no_more() -> None:
     granted = [3, 4, 0, 5]
 
     def script(demand: Demand) -> Share:
-        return Share(concurrency=demand.wanted, requests=granted.pop(0) if granted and demand.wanted else 0)
+        return Share(concurrency=demand.wanted, starts=(0.0,) * (granted.pop(0) if granted and demand.requests else 0))
 
     fleet = FakeFleet(Quota(requests_per_minute=60), script)
     bench = Bench(FakeStore([claims(range(12))]), fleet=fleet)
     bench.drain()
     assert bench.store.outcome == dict.fromkeys(range(12), "committed")
-    assert len(fleet.demands) == 5
-    assert sum(demand.unused for demand in fleet.demands) == 0
+    assert not granted
+    assert not any(demand.returned for demand in fleet.demands)
 
 
 def test_a_pause_that_the_detector_asks_for_is_told_to_the_fleet_at_once() -> None:
@@ -57,7 +57,7 @@ def test_a_pause_that_the_detector_asks_for_is_told_to_the_fleet_at_once() -> No
 
 
 def test_a_pause_that_another_task_was_asked_for_holds_this_one_back_and_a_long_one_gives_its_records_back() -> None:
-    fleet = FakeFleet(Quota(concurrency=4), lambda _: Share(concurrency=4, requests=0, hold_s=LONG_S))
+    fleet = FakeFleet(Quota(concurrency=4), lambda _: Share(concurrency=4, hold_s=LONG_S))
     bench = Bench(FakeStore([claims(range(3))]), fleet=fleet)
     bench.drain()
     assert not bench.detector.asked
@@ -82,7 +82,7 @@ def test_a_fleet_that_cannot_be_heard_for_a_moment_stops_nothing() -> None:
     def script(demand: Demand) -> Share:
         if lost:
             raise lost.pop()
-        return Share(concurrency=demand.wanted, requests=demand.requests)
+        return Share(concurrency=demand.wanted, starts=(0.0,) * demand.requests)
 
     bench = Bench(FakeStore([claims(range(6))]), fleet=FakeFleet(Quota(concurrency=4), script))
     bench.drain()
