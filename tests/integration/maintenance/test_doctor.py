@@ -294,10 +294,10 @@ def test_a_pause_that_holds_is_named_with_the_command_that_lifts_it(patient: Pat
     assert "until 2100-01-01 00:00:00+00:00" in bad
     assert "bin/anomaly resume-detector anomaly_detector" in bad
     assert main(["resume-detector", "anomaly_detector"]) == 0
-    assert capsys.readouterr().out == "anomaly_detector: the pause has ended; 0 records that waited for it are due\n"
+    assert capsys.readouterr().out.endswith("anomaly_detector: the pause has ended; 0 records that waited for it are due\n")
     assert patient.bad() == []
     assert main(["resume-detector", "anomaly_detector"]) == 0
-    assert capsys.readouterr().out == "anomaly_detector: there is no pause\n"
+    assert capsys.readouterr().out.endswith("anomaly_detector: there is no pause\n")
 
 
 def test_an_extra_that_no_detector_has_is_named(patient: Patient) -> None:
