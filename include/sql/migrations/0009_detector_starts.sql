@@ -43,7 +43,7 @@ begin
             case when first < now_s + 2 * horizon_s then floor(horizon_s / step / holders) end));
     if room > 0 then
         starts := starts || array(select first + n * step from generate_series(0, room - 1) as n);
-        d.next_request_at := coalesce(first + (room - 1) * step + request_s, 0);
+        d.next_request_at := first + (room - 1) * step + coalesce(request_s, 0);
         d.next_tokens_at := coalesce(first + (room - 1) * step + token_s, 0);
     end if;
 
