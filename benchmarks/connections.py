@@ -23,7 +23,9 @@ def variables(job: Job) -> dict[str, str]:
         "AIRFLOW_CONN_ANOMALY_DETECTOR": json.dumps(
             {"conn_type": "http", "schema": "http", "host": detector.hostname, "port": detector.port, "extra": extra}
         ),
-        "AIRFLOW_CONN_ANOMALY_IMAGES": json.dumps({"conn_type": "http", "extra": {"allow_networks": ["127.0.0.0/8"]}}),
+        "AIRFLOW_CONN_ANOMALY_IMAGES": json.dumps(
+            {"conn_type": "http", "extra": {"allow_networks": ["127.0.0.0/8"], "allow_ports": ["1-65535"]}}
+        ),
         "ANOMALY_DETECTOR_SLOTS": str(job.slots // job.tasks),
         "ANOMALY_LOG_FILE": job.log_file,
     }

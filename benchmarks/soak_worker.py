@@ -54,7 +54,7 @@ def work(given: dict[str, Any]) -> None:
     with ExitStack() as opened:
         database = opened.enter_context(open_database(given["dsn"]))
         store = RecordStore(database, SETTINGS)
-        rules = images.ImageRules.from_extra({"allow_networks": ["127.0.0.0/8"]})
+        rules = images.ImageRules.from_extra({"allow_networks": ["127.0.0.0/8"], "allow_ports": ["1-65535"]})
         session = opened.enter_context(images.session(SETTINGS, rules))
         spec = detectors.DetectorConnection(
             base_url=given["hosts"], login=None, password=None, extra={"dialect": "generic", "path": "/detect"}

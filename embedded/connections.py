@@ -32,6 +32,6 @@ def to_detector(service: WebService) -> str:
     return json.dumps({"conn_type": "http", "schema": "http", "host": "127.0.0.1", "port": service.port, "extra": {"dialect": "reference"}})
 
 
-def to_images() -> str:
-    """Allow images from this machine, and from no other address of a private network."""
-    return json.dumps({"conn_type": "http", "extra": {"allow_networks": ["127.0.0.0/8"]}})
+def to_images(origin: str) -> str:
+    """Allow images from one server of this machine, and from no other address of a private network."""
+    return json.dumps({"conn_type": "http", "extra": {"hosts": [origin], "allow_networks": ["127.0.0.0/8"]}})

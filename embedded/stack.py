@@ -134,7 +134,7 @@ class Stack:
         if self.detector:
             values[connection_env.DETECTOR] = connections.to_detector(self.detector)
         if self.images and not os.environ.get(connection_env.IMAGES):
-            values[connection_env.IMAGES] = connections.to_images()
+            values[connection_env.IMAGES] = connections.to_images(self.images.url)
         return values
 
     def _enqueue(self, images: WebService, records: int) -> None:

@@ -178,7 +178,9 @@ class World:
             "AIRFLOW_CONN_ANOMALY_DB": json.dumps({"conn_type": "postgres", **database}),
             "AIRFLOW_CONN_ANOMALY_S3": json.dumps({"conn_type": "aws", "login": s3.access_key, "password": s3.secret_key, "extra": bucket}),
             "AIRFLOW_CONN_ANOMALY_DETECTOR": json.dumps({"conn_type": "http", **detector}),
-            "AIRFLOW_CONN_ANOMALY_IMAGES": json.dumps({"conn_type": "http", "extra": {"allow_networks": ["127.0.0.0/8"]}}),
+            "AIRFLOW_CONN_ANOMALY_IMAGES": json.dumps(
+                {"conn_type": "http", "extra": {"allow_networks": ["127.0.0.0/8"], "allow_ports": ["1-65535"]}}
+            ),
             "ANOMALY_LOG_FILE": str(self.folder / "anomaly_detection.log"),
         }
 

@@ -162,7 +162,9 @@ def a_world(dag_runs: DagRuns, database: str, s3: S3, folder: Path) -> Iterator[
                     "extra": {"dialect": "generic", "path": "/detect"},
                 }
             ),
-            "AIRFLOW_CONN_ANOMALY_IMAGES": json.dumps({"conn_type": "http", "extra": {"allow_networks": ["127.0.0.0/8"]}}),
+            "AIRFLOW_CONN_ANOMALY_IMAGES": json.dumps(
+                {"conn_type": "http", "extra": {"allow_networks": ["127.0.0.0/8"], "allow_ports": ["1-65535"]}}
+            ),
             "ANOMALY_LOG_FILE": str(folder / "logs" / "anomaly_detection.log"),
             "ANOMALY_TASK_BACKOFF_S": "0.1",
             "ANOMALY_DETECTOR_BACKOFF_S": "0.01",

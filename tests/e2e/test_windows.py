@@ -117,7 +117,7 @@ def environment(folder: Path, postgres: Postgres, s3: S3, stub: HttpStub) -> dic
         connection_env.DB: postgres.dsn("windows"),
         connection_env.S3: connections.to_s3(s3),
         connection_env.DETECTOR: json.dumps({"conn_type": "http", "host": "127.0.0.1", "port": stub.port, "extra": extra}),
-        connection_env.IMAGES: connections.to_images(),
+        connection_env.IMAGES: connections.to_images(stub.url("").rstrip("/")),
         "ANOMALY_LOG_FILE": str(folder / "anomaly_detection.log"),
         "ANOMALY_SCHEDULE": f"0 {HOUR} * * *",
         "PYTHONPATH": os.pathsep.join(str(ROOT / name) for name in ("", "plugins", "config")),

@@ -44,7 +44,7 @@ def test_services_that_work_pass(postgres: Postgres, s3: S3) -> None:
             DB: postgres.dsn(),
             connection_env.S3: connections.to_s3(s3),
             DETECTOR: f"http://127.0.0.1:{port}/v1?dialect=generic",
-            IMAGES: connections.to_images(),
+            IMAGES: connections.to_images("http://127.0.0.1:8000"),
         }
         connection_env.check(environ)
 

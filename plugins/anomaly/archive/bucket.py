@@ -20,6 +20,7 @@ from botocore.exceptions import ClientError
 from botocore.handlers import add_expect_header
 
 from anomaly.archive.errors import ABSENT, EXISTS, FOREIGN, RACED, code_of, translated
+from anomaly.archive.responses import guard_responses
 from anomaly.errors import ArchiveUnavailable, Misconfigured
 from anomaly.models.objects import StoredObject
 
@@ -84,6 +85,7 @@ class Archive:
         client.meta.events.register("needs-retry.s3", lambda attempts, **_: on_retry() if attempts > 1 else None)
         # With Expect, each write would wait for two responses, and read the first one byte by byte.
         client.meta.events.unregister("before-call.s3", add_expect_header)
+        guard_responses(client)
         self._bucket = bucket
         self.prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._folders: set[str] = set()

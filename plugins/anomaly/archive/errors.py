@@ -7,10 +7,13 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 from anomaly.errors import AnomalyError, ArchiveUnavailable, Misconfigured
 
 FOREIGN = (BotoCoreError, ClientError)
-EXISTS = frozenset({"PreconditionFailed", "412"})
+EXISTS = frozenset({"PreconditionFailed", "412", "NotModified", "304"})
+"""The object is there. Some servers answer 304 to a put with `If-None-Match: *`."""
 RACED = frozenset({"ConditionalRequestConflict", "409"})
 ABSENT = frozenset({"NoSuchKey", "NotFound", "404"})
 _DENIED = "access is denied; s3:GetObject, s3:PutObject and s3:ListBucket are needed, and s3:DeleteObject for maintenance"
+_UNSUPPORTED = "the service does not support the request; puts with If-None-Match and a checksum are needed"
+_REFUSED = "the bucket refuses the request as it is; its policy, encryption or Object Lock may demand something else"
 _NEEDS_A_PERSON = {
     "NoSuchBucket": "there is no such bucket",
     "AccessDenied": _DENIED,
@@ -23,6 +26,15 @@ _NEEDS_A_PERSON = {
     "PermanentRedirect": "the region is wrong",
     "301": "the region is wrong",
     "InvalidBucketName": "the bucket's name is not valid",
+    "NotImplemented": _UNSUPPORTED,
+    "501": _UNSUPPORTED,
+    "MethodNotAllowed": _UNSUPPORTED,
+    "405": _UNSUPPORTED,
+    "InvalidRequest": _REFUSED,
+    "InvalidArgument": _REFUSED,
+    "AllAccessDisabled": "access to the bucket is disabled",
+    "AccountProblem": "there is a problem with the account",
+    "NotSignedUp": "the account has no access to S3",
     "RequestTimeTooSkewed": "this machine's clock is wrong",
 }
 

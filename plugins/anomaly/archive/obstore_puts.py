@@ -37,8 +37,9 @@ CREDENTIALS_TTL = timedelta(minutes=1)
 that botocore has renewed are used at once."""
 # https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-auth-using-authorization-header.html
 _AUTHORIZATION = re.compile(r"AWS4-HMAC-SHA256 Credential=[^/]+/\d{8}/([^/]+)/s3/aws4_request,")
-# obstore raises one error for 412, the object exists, and 409, another writer creates it now, which may yet fail.
-_EXISTS = "status code: 412 Precondition Failed"
+# obstore raises one error for 412, the object exists, which some servers say by 304, and 409, another writer creates it now, which may
+# yet fail.
+_EXISTS = ("status code: 412 Precondition Failed", "status code: 304 Not Modified")
 
 
 class _Signed(NamedTuple):
@@ -86,7 +87,7 @@ class ObstorePuts:
         try:
             store.put(key, body, attributes={"Content-Type": content_type}, mode="create", use_multipart=False)
         except AlreadyExistsError as exc:
-            return _EXISTS in str(exc)
+            return any(status in str(exc) for status in _EXISTS)
         except (BaseError, OSError, ValueError):
             self._store = None
             self._paused_until = self._clock() + PAUSE_S

@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from ipaddress import ip_network
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urljoin, urlsplit
 
 import requests
+from requests.cookies import RequestsCookieJar, extract_cookies_to_jar, get_cookie_header
 from urllib3 import Timeout
 
 from anomaly.errors import AddressBlocked, ImageDenied, ImageNotFound, ImageTooLarge, ImageUnavailable, Misconfigured
-from anomaly.images.retry import RETRIED_STATUSES, ImageRetry, RetryDelays
+from anomaly.images import address as addresses
+from anomaly.images.address import DEFAULT_PORTS, Address, redacted
+from anomaly.images.retry import ACCEPTED, RETRIED_STATUSES, ImageRetry, RetryDelays
 from anomaly.images.validation import validated
 from anomaly.transport.session import REQUEST_ERRORS, PooledSession, hide_query_strings, read_body
 
@@ -32,10 +34,11 @@ DRAIN_MAX_BYTES = 128 * 1024
 REDIRECTS_MAX = 5
 ORIGINS_MAX = 16
 """Origins whose connections are kept open."""
-_HEADERS = {"Accept": "image/*", "Accept-Encoding": "identity", "User-Agent": "anomaly"}
+_HEADERS = {"Accept": "image/*, */*;q=0.1", "Accept-Encoding": "identity", "User-Agent": "anomaly"}
 _NOT_FOUND = frozenset({404, 410})
 _TEMPORARY = frozenset({408, 425, 429})
-_EXTRAS = {"headers": dict, "hosts": list, "allow_networks": list, "proxy": str}
+_EXTRAS = {"headers": dict, "hosts": list, "allow_networks": list, "allow_ports": list, "proxy": str}
+_PORT_MAX = 65535
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +50,8 @@ class ImageRules:
     """scheme://host:port of the hosts that receive the headers. No other host does, nor one of these over another scheme."""
     allow_networks: tuple[IPv4Network | IPv6Network, ...] = ()
     """Networks that are allowed although they are not public."""
+    allow_ports: tuple[range, ...] = ()
+    """Ports that are allowed beside 80, 443 and those of the origins."""
     proxy: str | None = field(default=None, repr=False)
     """Behind a proxy, the proxy has to guard addresses: it resolves the names of image hosts."""
 
@@ -62,37 +67,32 @@ class ImageRules:
                 raise Misconfigured(f"connection anomaly_images: the extra {name!r} is unknown or of a wrong kind; there are {_kinds()}")
         try:
             networks = tuple(ip_network(network) for network in extra.get("allow_networks", ()))
-            origins = frozenset(
-                origin_of(name if "://" in name else f"https://{name}") for name in (*extra.get("hosts", ()), *([host] if host else ()))
-            )
-        except (ValueError, TypeError) as exc:
+            hosts = (*extra.get("hosts", ()), *([host] if host else ()))
+            origins = frozenset(addresses.parse(name if "://" in name else f"https://{name}").origin for name in hosts)
+            ports = tuple(_port_range(str(each)) for each in extra.get("allow_ports", ()))
+        except (ValueError, TypeError, AddressBlocked) as exc:
             raise Misconfigured(f"connection anomaly_images: {exc}") from exc
         headers = {str(name): str(value) for name, value in extra.get("headers", {}).items()}
-        return cls(headers=headers, origins=origins, allow_networks=networks, proxy=extra.get("proxy"))
+        return cls(headers=headers, origins=origins, allow_networks=networks, allow_ports=ports, proxy=extra.get("proxy"))
+
+    def check_port(self, address: Address) -> None:
+        """Raise AddressBlocked if images may not come from the port."""
+        port = address.port
+        if port in DEFAULT_PORTS.values() or address.origin in self.origins or any(port in each for each in self.allow_ports):
+            return
+        raise AddressBlocked(f"{redacted(address.url)}: images may not come from port {port} (see allow_ports)", by_network=True)
+
+
+def _port_range(text: str) -> range:
+    first, _, last = text.partition("-")
+    ports = range(int(first), int(last or first) + 1)
+    if not ports or ports.start < 1 or ports.stop - 1 > _PORT_MAX:
+        raise ValueError(f"{text!r} is neither a port nor a range such as 8000-8999")
+    return ports
 
 
 def _kinds() -> str:
     return ", ".join(f"{name} ({kind.__name__})" for name, kind in _EXTRAS.items())
-
-
-def origin_of(url: str) -> str:
-    """Return scheme://host:port of an http or https URL.
-
-    Raises:
-        ValueError: it is another kind of URL, or none.
-    """
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError(f"{redacted(url)} is no http or https address")
-    return f"{parts.scheme}://{parts.hostname}:{parts.port or {'http': 80, 'https': 443}[parts.scheme]}"
-
-
-def redacted(url: str) -> str:
-    """Return *url* without user, password, query and fragment, which may hold secrets, for logs and messages."""
-    plain = url.partition("#")[0].partition("?")[0]
-    scheme, separator, rest = plain.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"[:200] if separator else plain.rpartition("@")[2][:200]
 
 
 def session(
@@ -143,62 +143,70 @@ class ImageSource:
         self._rules = rules or ImageRules()
         self._timeout = Timeout(connect=settings.image_connect_timeout_s, read=settings.image_read_timeout_s)
 
-    def fetch(self, url: str) -> Image:
+    def fetch(self, url: str | None) -> Image:
         """Download and validate an image.
 
         Raises:
-            AddressBlocked: *url*, or a redirect's target, is malformed or leads to a forbidden address.
+            AddressBlocked: *url*, or a redirect's target, is malformed or leads to a forbidden address or port.
             ImageNotFound, ImageDenied: the host refuses it.
             ImageTooLarge, ImageTooManyPixels, ImageNotAnImage, ImageTruncated: the content cannot be used.
             ImageUnavailable: it could not be read in full, after all retries; a later attempt may succeed.
         """
         ends_at = time.monotonic() + self._settings.image_deadline_s
-        target = url
+        address = first = addresses.parse(url)
+        cookies = RequestsCookieJar()
         for _ in range(REDIRECTS_MAX + 1):
-            address, origin = _address(target)
-            with self._request(address, origin) as response:
+            self._rules.check_port(address)
+            with self._request(address, cookies) as response:
                 location = _redirect_of(response)
                 if location is None:
-                    return validated(self._content(response, target), max_px=self._settings.image_max_px, source=redacted(target))
-                target = urljoin(address, location)
+                    source = redacted(address.url)
+                    return validated(self._content(response, source), max_px=self._settings.image_max_px, source=source)
+                if "Set-Cookie" in response.headers:
+                    extract_cookies_to_jar(cookies, requests.Request("GET", address.url).prepare(), response)  # type: ignore[no-untyped-call]  # the stubs leave it out
+                address = addresses.parse(location, base=address)
                 _drain(response)
             if time.monotonic() > ends_at:
-                raise ImageUnavailable(f"{redacted(url)}: redirected for {self._settings.image_deadline_s:g} s")
-        raise ImageDenied(f"{redacted(url)}: more than {REDIRECTS_MAX} redirects")
+                raise ImageUnavailable(f"{redacted(first.url)}: redirected for {self._settings.image_deadline_s:g} s")
+        raise ImageDenied(f"{redacted(first.url)}: more than {REDIRECTS_MAX} redirects")
 
     @contextlib.contextmanager
-    def _request(self, address: str, origin: str) -> Iterator[BaseHTTPResponse]:
+    def _request(self, address: Address, cookies: RequestsCookieJar) -> Iterator[BaseHTTPResponse]:
         """Send one request, with its retries; the body is still to be read."""
-        headers = {**_HEADERS, **self._rules.headers} if origin in self._rules.origins else _HEADERS
         try:
-            with self._session.open_response("GET", address, origin=origin, headers=headers, timeout=self._timeout) as response:
+            with self._session.open_response(
+                "GET", address.url, origin=address.origin, headers=self._headers(address, cookies), timeout=self._timeout
+            ) as response:
                 yield response
         except REQUEST_ERRORS as exc:
             reason = getattr(exc, "reason", None) or exc
             # the exception around the reason quotes the query string, so it is not the cause
-            raise ImageUnavailable(f"{redacted(address)}: {type(reason).__name__}") from (None if reason is exc else reason)
+            raise ImageUnavailable(f"{redacted(address.url)}: {type(reason).__name__}") from (None if reason is exc else reason)
 
-    def _content(self, response: BaseHTTPResponse, url: str) -> bytes:
+    def _headers(self, address: Address, cookies: RequestsCookieJar) -> Mapping[str, str]:
+        """Return the headers of a request. Those of the connection have priority over user, password and cookies."""
+        ours = self._rules.headers if address.origin in self._rules.origins else {}
+        headers = dict(_HEADERS)
+        taken = {name.lower() for name in ours}
+        if address.authorization and "authorization" not in taken:
+            headers["Authorization"] = address.authorization
+        if cookies and "cookie" not in taken and (cookie := get_cookie_header(cookies, requests.Request("GET", address.url).prepare())):  # type: ignore[no-untyped-call]  # the stubs leave it out
+            headers["Cookie"] = cookie
+        return {**headers, **ours}
+
+    def _content(self, response: BaseHTTPResponse, source: str) -> bytes:
         limit = self._settings.image_max_bytes
         if response.status // 100 != 2:  # noqa: PLR2004  # a success
             _drain(response)
-            raise _refusal(response.status)(f"{redacted(url)}: answered {response.status}")
+            raise _refusal(response.status)(f"{source}: answered {response.status}")
+        if response.status == ACCEPTED and "Retry-After" in response.headers:
+            raise ImageUnavailable(f"{source}: answered {response.status}, so the image is still being made")
         if (announced := response.length_remaining or 0) > limit:
-            raise ImageTooLarge(f"{redacted(url)}: {announced} bytes, more than {limit}")
+            raise ImageTooLarge(f"{source}: {announced} bytes, more than {limit}")
         content = read_body(response, max_bytes=limit)
         if len(content) > limit:
-            raise ImageTooLarge(f"{redacted(url)}: more than {limit} bytes")
+            raise ImageTooLarge(f"{source}: more than {limit} bytes")
         return content
-
-
-def _address(url: str) -> tuple[str, str]:
-    """Return *url*, encoded and with a valid host, and its origin."""
-    prepared = requests.PreparedRequest()
-    try:
-        prepared.prepare_url(url, None)
-        return prepared.url or "", origin_of(prepared.url or "")
-    except (requests.RequestException, ValueError):
-        raise AddressBlocked(f"{redacted(url)}: not a valid http or https address") from None
 
 
 def _redirect_of(response: BaseHTTPResponse) -> str | None:

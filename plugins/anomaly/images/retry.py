@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504})
+ACCEPTED = 202
+"""With Retry-After: the image is still being made."""
 BACKOFF_CAP_S = 60.0
 """Longest delay that we choose. Delays double from one to the next."""
 
@@ -47,6 +49,10 @@ class ImageRetry(Retry):
 
     def new(self, **changes: Any) -> Self:
         return super().new(delays=self.delays, **changes)
+
+    def is_retry(self, method: str, status_code: int, has_retry_after: bool = False) -> bool:  # noqa: FBT001, FBT002  # urllib3's signature
+        """Return whether to ask again, also for an image that is still being made."""
+        return super().is_retry(method, status_code, has_retry_after) or (status_code == ACCEPTED and has_retry_after)
 
     def increment(
         self, method: str | None = None, url: str | None = None, response: BaseHTTPResponse | None = None, *args: Any, **kwargs: Any

@@ -13,6 +13,7 @@ import contextlib
 import http.client
 import io
 import ipaddress
+import re
 import socket
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,20 +22,21 @@ from urllib3.connection import HTTPConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from anomaly.errors import AddressBlocked
+from anomaly.transport.special_addresses import effective, is_public
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+    from ipaddress import IPv4Network, IPv6Network
 
     Network = IPv4Network | IPv6Network
 
 _BUFFER_BYTES = 32 * 1024  # headers and a small body in one system call
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-# Global by the standard library, in some of its versions, but: protocol assignments and a metadata service, tunnels into IPv4,
-# documentation, site-local by an older standard.
-_NOT_PUBLIC = tuple(
-    ipaddress.ip_network(each) for each in ("192.0.0.0/24", "192.88.99.0/24", "2001::/32", "2002::/16", "3fff::/20", "fec0::/10")
-)
+_LENGTH = re.compile(r"[0-9]{1,18}")
+_WITHOUT_BODY = frozenset({http.client.NO_CONTENT, http.client.NOT_MODIFIED})
+INTERIM_MAX = 32
+"""Informational responses before a response."""
+ADDRESSES_MAX = 6
+"""Addresses of a name that are tried."""
 
 
 def with_deadline(pools: Mapping[str, type[Any]], deadline_s: float) -> dict[str, type[Any]]:
@@ -59,19 +61,8 @@ def _derived(pools: Mapping[str, type[Any]], *bases: type[Any], **members: Any) 
 
 def is_allowed(address: str, allow_networks: Sequence[Network]) -> bool:
     """Return whether *address* is public or in one of the networks."""
-    ip = _effective(ipaddress.ip_address(address.partition("%")[0]))
-    if any(ip in network for network in allow_networks):
-        return True
-    return ip.is_global and not ip.is_multicast and not ip.is_reserved and not any(ip in network for network in _NOT_PUBLIC)
-
-
-def _effective(ip: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """Return the IPv4 address that is embedded in an IPv6 address, else the address itself."""
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip in _NAT64:
-            return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        return ip.ipv4_mapped or ip
-    return ip
+    ip = effective(ipaddress.ip_address(address.partition("%")[0]))
+    return any(ip in network for network in allow_networks) or is_public(ip)
 
 
 class _DeadlineReader(io.RawIOBase):
@@ -81,6 +72,8 @@ class _DeadlineReader(io.RawIOBase):
         self._raw = raw
         self._deadline = deadline
         self.ended = False
+        self.at_end = False
+        """True once the peer has closed its side."""
 
     def readable(self) -> bool:
         return True
@@ -90,7 +83,9 @@ class _DeadlineReader(io.RawIOBase):
             return 0
         if time.monotonic() > self._deadline:
             raise TimeoutError("the response was not complete by its deadline")
-        return self._raw.readinto(buffer)
+        read = self._raw.readinto(buffer)
+        self.at_end = read == 0
+        return read
 
     def close(self) -> None:
         self._raw.close()
@@ -108,11 +103,44 @@ class _Response(http.client.HTTPResponse):
 
     def _read_status(self) -> tuple[str, int, str]:
         """Skip informational responses, all of them and not 100 alone. A 101 ends the protocol, so it is not skipped."""
-        while True:
+        for _ in range(INTERIM_MAX):
             version, status, reason = super()._read_status()  # type: ignore[misc]  # the stubs leave it out
             if status // 100 != 1 or status == http.client.SWITCHING_PROTOCOLS:
                 return version, status, reason
             http.client.parse_headers(self.fp)
+        raise http.client.HTTPException(f"more than {INTERIM_MAX} informational responses")
+
+    def begin(self) -> None:
+        """Read the head. A connection whose next bytes could belong to this response is closed after it.
+
+        Raises:
+            HTTPException: the head is incomplete, or does not state clearly where the body ends.
+        """
+        super().begin()
+        if self._reader.at_end:  # a complete head is found without reading on
+            raise http.client.RemoteDisconnected("the connection ended within the head of the response")
+        lengths = {length.strip() for header in self.headers.get_all("Content-Length", []) for length in header.split(",")}
+        codings = [coding.strip().lower() for coding in self.headers.get_all("Transfer-Encoding", [])]
+        if len(lengths) > 1 or not all(_LENGTH.fullmatch(length) for length in lengths) or codings not in ([], ["chunked"], ["identity"]):
+            raise http.client.HTTPException("the length of the response is not clear")
+        if lengths:  # stated once or not at all, for readers that compare it with the body
+            del self.headers["Content-Length"]
+            if not codings:
+                self.headers["Content-Length"] = min(lengths)
+        # A 101 ends the protocol. Some servers send a body where there is none.
+        if self.status // 100 == 1 or self.status in _WITHOUT_BODY or (lengths and codings):
+            self.will_close = True
+
+    def _read_next_chunk_size(self) -> int:
+        size: int = super()._read_next_chunk_size()  # type: ignore[misc]  # the stubs leave it out
+        if size < 0:
+            raise ValueError("a negative length of a chunk")
+        return size
+
+    def _check_close(self) -> bool:
+        """Return whether the connection ends with the response: `close` counts in any place, also beside `keep-alive`."""
+        closes = any("close" in header.lower() for header in self.headers.get_all("Connection", []))
+        return closes or bool(super()._check_close())  # type: ignore[misc]  # the stubs leave it out
 
     def _close_conn(self) -> None:
         """End the body. Bytes that follow it belong to no response, so with any the connection is not used again."""
@@ -129,19 +157,22 @@ class _PublicOnly(HTTPConnection):
     allow_networks: ClassVar[tuple[Network, ...]]
 
     def _new_conn(self) -> socket.socket:
-        """Connect to the first allowed address that accepts. All of them share the deadline."""
-        name, failure, ends_at = self._dns_host, None, time.monotonic() + self.deadline_s
+        """Connect to the first allowed address that accepts, of a few. All of them share the deadline."""
+        name, timeout, failure = self._dns_host, self.timeout, None
+        ends_at = time.monotonic() + self.deadline_s
         try:
-            for address in self._allowed_addresses(name):
+            for address in self._allowed_addresses(name)[:ADDRESSES_MAX]:
+                left_s = ends_at - time.monotonic()
+                if left_s <= 0:
+                    break
                 self.host = address
+                self.timeout = min(timeout, left_s) if timeout else left_s
                 try:
                     return super()._new_conn()
                 except (NewConnectionError, ConnectTimeoutError) as exc:
                     failure = exc
-                if time.monotonic() > ends_at:
-                    break
         finally:
-            self.host = name  # certificate and Host header belong to the name
+            self.host, self.timeout = name, timeout  # certificate and Host header belong to the name
         blocked = f"{self.host} leads to an address that images may not come from (see allow_networks)"
         raise failure or AddressBlocked(blocked, by_network=True)
 

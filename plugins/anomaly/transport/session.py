@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import ClosedPoolError, HTTPError
+from urllib3.exceptions import ClosedPoolError, HeaderParsingError, HTTPError
 
 from anomaly.transport.guard import with_deadline, with_guard
 
@@ -131,15 +131,22 @@ class _Adapter(HTTPAdapter):
 
 
 def hide_query_strings() -> None:
-    """Keep query strings out of urllib3's log from now on: they hold signatures and keys."""
-    for name in ("urllib3.connectionpool", "urllib3.util.retry"):
-        logging.getLogger(name).addFilter(_without_query)
+    """Keep query strings and headers out of urllib3's log from now on: they hold signatures and keys."""
+    for name in ("urllib3.connection", "urllib3.connectionpool", "urllib3.util.retry"):
+        logging.getLogger(name).addFilter(_without_secrets)
 
 
-def _without_query(record: logging.LogRecord) -> bool:
+def _without_secrets(record: logging.LogRecord) -> bool:
     if isinstance(record.args, tuple):
-        record.args = tuple(arg.partition("?")[0] if isinstance(arg, str) else arg for arg in record.args)
+        record.args = tuple(_plain(arg) for arg in record.args)
+    record.exc_info = None  # it may quote the head of a response
     return True
+
+
+def _plain(arg: object) -> object:
+    if isinstance(arg, HeaderParsingError):
+        return type(arg).__name__
+    return arg.partition("?")[0] if isinstance(arg, str) else arg
 
 
 def _prepared(method: str, url: str) -> requests.PreparedRequest:

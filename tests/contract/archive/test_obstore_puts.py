@@ -137,6 +137,18 @@ def test_an_object_that_exists_needs_one_put(puts: Puts) -> None:
     assert puts.senders() == ["client", "obstore", "obstore"]
 
 
+@pytest.mark.parametrize("body", [b"", b"<Error><Code>NotModified</Code></Error>"])
+def test_a_304_to_a_put_means_that_the_object_exists(puts: Puts, body: bytes) -> None:
+    """Some servers answer so to `If-None-Match: *`."""
+    there = Reply(status=304, headers={"Connection": "close"})
+    puts.put(1, there)
+    puts.put(2)
+    puts.put(3, there)
+    puts.put(4, Reply(status=412, body=body))
+
+    assert puts.senders() == ["client", "client", "obstore", "obstore"]
+
+
 def test_a_conflict_of_two_writers_is_the_clients_to_solve(puts: Puts) -> None:
     puts.put(1)
     puts.put(2, failure(409, "ConditionalRequestConflict"), failure(409, "ConditionalRequestConflict"), failure(412, "PreconditionFailed"))
@@ -193,6 +205,13 @@ def test_every_further_request_counts_as_a_retry(puts: Puts) -> None:
         (failure(400, "ExpiredToken"), Misconfigured, "session token"),
         (failure(403, "AccessDenied"), Misconfigured, "access is denied"),
         (failure(404, "NoSuchBucket"), Misconfigured, "no such bucket"),
+        (failure(501, "NotImplemented"), Misconfigured, "does not support"),
+        (Reply(status=501), Misconfigured, "does not support"),
+        (failure(405, "MethodNotAllowed"), Misconfigured, "does not support"),
+        (failure(400, "InvalidRequest"), Misconfigured, "policy, encryption or Object Lock"),
+        (failure(400, "InvalidArgument"), Misconfigured, "policy, encryption or Object Lock"),
+        (failure(403, "AllAccessDisabled"), Misconfigured, "disabled"),
+        (failure(403, "AccountProblem"), Misconfigured, "account"),
         (failure(400, "BadDigest"), ArchiveUnavailable, "BadDigest"),
     ],
 )

@@ -32,7 +32,9 @@ from tests.parts.http_stub import HttpStub, Reply
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LOOPBACK = ImageRules.from_extra({"allow_networks": ["127.0.0.0/8", "::1/128"]})
+ANY_PORT = ["1-65535"]
+PUBLIC = ImageRules.from_extra({"allow_ports": ANY_PORT})
+LOOPBACK = ImageRules.from_extra({"allow_networks": ["127.0.0.0/8", "::1/128"], "allow_ports": ANY_PORT})
 
 
 class Least(Random):
@@ -298,7 +300,7 @@ def test_redirects_keep_the_connection(stub: HttpStub, source: Make) -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::1]", "[::ffff:127.0.0.1]", "0", "[::]"])
 def test_loopback_by_any_name_is_not_even_connected_to(stub: HttpStub, source: Make, host: str) -> None:
     with pytest.raises((AddressBlocked, ImageUnavailable)) as caught:
-        source(ImageRules(), image_retries=0).fetch(stub.url("/a", host=host))
+        source(PUBLIC, image_retries=0).fetch(stub.url("/a", host=host))
 
     assert stub.connections == 0
     assert isinstance(caught.value, AddressBlocked) or "NameResolutionError" in str(caught.value)
@@ -310,7 +312,7 @@ def test_a_name_that_resolves_to_loopback_is_blocked(stub: HttpStub, source: Mak
         socket, "getaddrinfo", lambda host, *args, **kw: resolve("127.0.0.1" if host.endswith(".test") else host, *args, **kw)
     )
     with pytest.raises(AddressBlocked, match=r"images\.test"):
-        source(ImageRules()).fetch(stub.url("/a", host="images.test"))
+        source(PUBLIC).fetch(stub.url("/a", host="images.test"))
     assert stub.connections == 0
 
     stub.at("/a", Reply(body=PNG))
@@ -328,7 +330,7 @@ def test_what_was_judged_is_what_is_connected_to(stub: HttpStub, source: Make, m
         return resolve({1: "127.0.0.2"}.get(len(asked), "127.0.0.1") if host == "rebinding.test" else host, *args, **kw)
 
     monkeypatch.setattr(socket, "getaddrinfo", rebinding)
-    rules = ImageRules.from_extra({"allow_networks": ["127.0.0.2/32"]})
+    rules = ImageRules.from_extra({"allow_networks": ["127.0.0.2/32"], "allow_ports": ANY_PORT})
     with pytest.raises(ImageUnavailable, match="NewConnectionError"):
         source(rules, image_retries=0).fetch(stub.url("/a", host="rebinding.test"))
 
@@ -363,7 +365,7 @@ def test_the_silent_addresses_of_a_name_share_the_deadline(source: Make, monkeyp
 
 def test_a_redirect_to_a_blocked_address_is_blocked(stub: HttpStub, source: Make) -> None:
     inner = stub.at("/inner", Reply(body=PNG))
-    rules = ImageRules.from_extra({"allow_networks": ["127.0.0.1/32"]})
+    rules = ImageRules.from_extra({"allow_networks": ["127.0.0.1/32"], "allow_ports": ANY_PORT})
     url = stub.at("/a", Reply(status=302, headers={"Location": inner.replace("127.0.0.1", "127.0.0.2")}))
     with pytest.raises(AddressBlocked, match=r"127\.0\.0\.2"):
         source(rules).fetch(url)
@@ -392,7 +394,12 @@ def test_a_redirect_to_another_scheme_is_blocked(stub: HttpStub, source: Make) -
 
 
 def test_headers_go_to_the_connections_hosts_only(stub: HttpStub, source: Make) -> None:
-    extra = {"headers": {"X-Key": "k"}, "hosts": [f"http://127.0.0.1:{stub.port}"], "allow_networks": ["127.0.0.0/8"]}
+    extra = {
+        "headers": {"X-Key": "k"},
+        "hosts": [f"http://127.0.0.1:{stub.port}"],
+        "allow_networks": ["127.0.0.0/8"],
+        "allow_ports": ANY_PORT,
+    }
     stub.at("/b", Reply(body=PNG))
     source(ImageRules.from_extra(extra)).fetch(stub.at("/a", Reply(status=302, headers={"Location": stub.url("/b", host="localhost")})))
 

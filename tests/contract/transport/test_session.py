@@ -155,9 +155,9 @@ def test_an_encrypted_connection_with_bytes_after_the_body_is_not_used_again(
 
 
 def test_a_read_body_leaves_its_connection_open(stub: HttpStub) -> None:
-    url = stub.at("/a", Reply(body=b"one"), Reply(body=b"two", chunked=True), Reply(status=204, headers={"Content-Length": "0"}), Reply())
+    url = stub.at("/a", Reply(body=b"one"), Reply(body=b"two", chunked=True), Reply())
     with session() as ours:
-        assert [answer(ours, url) for _ in range(4)] == [b"one", b"two", b"", b""]
+        assert [answer(ours, url) for _ in range(3)] == [b"one", b"two", b""]
 
     assert stub.connections == 1
 

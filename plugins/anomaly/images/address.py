@@ -1,0 +1,120 @@
+"""Parse the addresses of images, which come from data and from redirects."""
+
+from __future__ import annotations
+
+import re
+import socket
+from base64 import b64encode
+from dataclasses import dataclass, field
+from ipaddress import IPv6Address
+from urllib.parse import unquote_to_bytes, urljoin
+
+import requests
+from urllib3.exceptions import HTTPError
+from urllib3.util import Url, parse_url
+
+from anomaly.errors import AddressBlocked
+
+ADDRESS_MAX_BYTES = 8192
+DEFAULT_PORTS = {"http": 80, "https": 443}
+SHOWN_MAX = 200
+_AROUND = " \t\r\n\f\v"
+"""Stripped from both ends of an address, as browsers do."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_LABEL = re.compile(r"[A-Za-z0-9_-]{1,63}")
+_NAME_MAX = 253
+_NUMBER = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]*")
+"""The last label of a host that can only be an IPv4 address, in any of its spellings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A valid http or https URL, encoded, without user, password and fragment."""
+
+    url: str = field(repr=False)
+    origin: str
+    """scheme://host:port."""
+    port: int
+    authorization: str | None = field(default=None, repr=False)
+    """Basic authentication with the URL's user and password. It is for this origin alone."""
+
+
+def parse(text: str | None, *, base: Address | None = None) -> Address:
+    """Return the address that *text* is, or is relative to *base*. A redirect within an origin keeps its authorization.
+
+    Raises:
+        AddressBlocked: it is none of http or https, or can name no host.
+    """
+    if text is None:
+        raise AddressBlocked("there is no address")
+    stripped = text.strip(_AROUND)
+    try:
+        if len(stripped.encode()) > ADDRESS_MAX_BYTES:
+            raise AddressBlocked(f"{redacted(stripped)}…: longer than {ADDRESS_MAX_BYTES} bytes")
+        address = _parsed(urljoin(base.url, stripped) if base else stripped)
+    except (OSError, ValueError, HTTPError):
+        raise AddressBlocked(f"{redacted(stripped)}: not a valid http or https address") from None
+    if base and not address.authorization and address.origin == base.origin:
+        return Address(address.url, address.origin, address.port, base.authorization)
+    return address
+
+
+def _parsed(text: str) -> Address:
+    if _CONTROL.search(text):
+        raise ValueError("a control character")
+    if "\\" in re.split("[/?#]", text.partition("//")[2], maxsplit=1)[0]:
+        raise ValueError("a backslash, which some clients take for the end of the host")
+    prepared = requests.PreparedRequest()
+    prepared.prepare_url(text, None)
+    parts = parse_url(prepared.url or "")  # the parser that chooses the pool
+    port = port_of(parts)
+    host = parts.host or ""
+    _check_host(host)
+    authorization = None
+    if parts.auth:
+        authorization = "Basic " + b64encode(unquote_to_bytes(parts.auth if ":" in parts.auth else f"{parts.auth}:")).decode()
+    return Address(parts._replace(auth=None, fragment=None).url, f"{parts.scheme}://{host}:{port}", port, authorization)
+
+
+def _check_host(host: str) -> None:
+    """Raise ValueError or OSError if no name server and no network can know the host."""
+    if host.startswith("["):
+        if "%" in host:
+            raise ValueError("a zone has a meaning on one machine only")
+        IPv6Address(host[1:-1])
+        return
+    labels = host.removesuffix(".").split(".")
+    if len(host) > _NAME_MAX or not all(_LABEL.fullmatch(label) for label in labels):
+        raise ValueError("not a name")
+    if _NUMBER.fullmatch(labels[-1]):
+        socket.inet_aton(host)
+
+
+def port_of(parts: Url) -> int:
+    """Return the port of an http or https URL.
+
+    Raises:
+        ValueError: it is another kind of URL, or names no host.
+    """
+    if parts.scheme not in DEFAULT_PORTS or not parts.host:
+        raise ValueError("neither http nor https, or without a host")
+    return DEFAULT_PORTS[parts.scheme] if parts.port is None else parts.port
+
+
+def redacted(url: str) -> str:
+    """Return *url* in one short line without user, password, query and fragment, which may hold secrets, for logs and messages.
+
+    A password may contain unencoded characters that end a host. So if an @ follows such a character, no more than the scheme is
+    shown, unless there can be no password.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        shown = "***" if "@" in url else re.split("[?#]", url, maxsplit=1)[0]
+    else:
+        authority = re.split(r"[/?#\\]", rest, maxsplit=1)[0]
+        behind = rest[len(authority) :]
+        if "@" in behind and (":" in authority or "@" in authority):
+            shown = f"{scheme}://***"
+        else:
+            shown = f"{scheme}://{authority.rpartition('@')[2]}{re.split('[?#]', behind, maxsplit=1)[0]}"
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in shown[:SHOWN_MAX])
