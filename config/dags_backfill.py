@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import logging
 import sys
@@ -14,6 +15,7 @@ from airflow.configuration import conf
 from airflow.exceptions import DagNotFound
 from airflow.models import DagModel
 from airflow.models.backfill import AlreadyRunningBackfill, Backfill, BackfillDagRun, InvalidBackfillConf
+from airflow.models.serialized_dag import SerializedDagModel
 from airflow.sdk.exceptions import AirflowException
 from airflow.utils.session import create_session
 from sqlalchemy import select
@@ -52,7 +54,7 @@ def _request(args: Namespace) -> Namespace:
         dag_id=args.dag_id,
         from_date=start,
         to_date=end,
-        dag_run_conf=_checked_conf(args.conf),
+        dag_run_conf=_checked_conf(args.dag_id, args.conf),
         dry_run=args.dry_run,
         run_backwards=args.run_backwards,
         reprocess_behavior="completed" if args.reset_dagruns else "failed" if args.rerun_failed_tasks else None,
@@ -62,7 +64,8 @@ def _request(args: Namespace) -> Namespace:
     )
 
 
-def _checked_conf(text: str | None) -> str | None:
+def _checked_conf(dag_id: str, text: str | None) -> str | None:
+    """Refuse a conf that is not an object, or has a param that the DAG does not have: Airflow would ignore it."""
     if text is None:
         return None
     try:
@@ -71,6 +74,13 @@ def _checked_conf(text: str | None) -> str | None:
         _refuse(f"-c is no JSON: {exc}")
     if not isinstance(value, dict):
         _refuse("-c must be a JSON object, such as '{\"chunk_size\": 50}'")
+    with create_session() as session:
+        found = session.scalar(SerializedDagModel.latest_item_select_object(dag_id))  # type: ignore[no-untyped-call]  # Airflow's
+        known = list(found.dag.params) if found else list(value)  # without the DAG, Airflow refuses the request
+    if unknown := sorted(set(value) - set(known)):
+        near = difflib.get_close_matches(unknown[0], known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+        _refuse(f"-c: there is no param {unknown[0]!r}; {hint}")
     return text
 
 

@@ -5,7 +5,7 @@ A run drains its window, however large: a task that has finished its chunk claim
 
 * **scheduled**: every due record that was captured before the end of the run's interval
 * **backfill**: exactly the records that were captured in the run's interval
-* **triggered**: the records that the form chooses, by default all that are due
+* **triggered**: the records that the params choose, by default all that are due. The form's *Data Interval* has no effect
 
 Results: tables `anomaly.ai_results` and `anomaly.ai_flags`, bucket `runs/<run id>/report.json`.
 """
@@ -15,9 +15,12 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from airflow.sdk import Asset, CronDataIntervalTimetable, Param, RetryDecision, RetryPolicy, dag, task
+from airflow.sdk.exceptions import AirflowTimetableInvalid
 
+SCHEDULE = os.environ.get("ANOMALY_SCHEDULE", "*/15 * * * *")
 RESULTS = Asset("anomaly_results")
 # By connection and table. Tasks learn the database and the bucket from the connections when they run.
 RECORDS = Asset("anomaly_db/anomaly.records", group="anomaly")
@@ -32,10 +35,18 @@ PARAMS = {
         description="pending: records that are due. failed: quarantined ones as well. all: done ones as well, which are scored again.",
     ),
     "window_start": Param(
-        None, type=["null", "string"], format="date-time", title="Captured from", description="Inclusive. Empty: no start."
+        None,
+        type=["null", "string"],
+        format="date-time",
+        title="Captured from",
+        description="Inclusive. Empty: no start. Only this and the end choose the window: the form's Data Interval has no effect.",
     ),
     "window_end": Param(
-        None, type=["null", "string"], format="date-time", title="Captured before", description="Exclusive. Empty: no end."
+        None,
+        type=["null", "string"],
+        format="date-time",
+        title="Captured before",
+        description="Exclusive. Empty: no end. The form's Data Interval has no effect.",
     ),
     "max_records": Param(
         None, type=["null", "integer"], minimum=1, maximum=100_000_000, title="Most records", description="Empty: until nothing is due."
@@ -97,10 +108,27 @@ class RetryDelayFromError(RetryPolicy):
         return RetryDecision.default()
 
 
+def timetable() -> CronDataIntervalTimetable:
+    """Return the schedule.
+
+    Raises:
+        ValueError: a variable is wrong; the sentence names it.
+    """
+    zone = os.environ.get("ANOMALY_TIMEZONE", "UTC")
+    try:
+        ZoneInfo(zone)
+    except (KeyError, ValueError, OSError) as exc:
+        raise ValueError(f"ANOMALY_TIMEZONE is not a time zone such as Europe/Berlin: {zone!r}") from exc
+    made = CronDataIntervalTimetable(SCHEDULE, timezone=zone)
+    try:
+        made.validate()
+    except AirflowTimetableInvalid as exc:
+        raise ValueError(f"ANOMALY_SCHEDULE is not a cron expression such as '*/15 * * * *': {SCHEDULE!r}: {exc}") from exc
+    return made
+
+
 @dag(
-    schedule=CronDataIntervalTimetable(
-        os.environ.get("ANOMALY_SCHEDULE", "*/15 * * * *"), timezone=os.environ.get("ANOMALY_TIMEZONE", "UTC")
-    ),
+    schedule=timetable(),
     start_date=datetime(2000, 1, 1, tzinfo=UTC),
     catchup=False,
     params=PARAMS,

@@ -22,10 +22,12 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from airflow.sdk import CronTriggerTimetable, Param, RetryDecision, RetryPolicy, dag, task
+from airflow.sdk.exceptions import AirflowTimetableInvalid
 
-SCHEDULE = os.environ.get("ANOMALY_MAINTENANCE_SCHEDULE")
+SCHEDULE = os.environ.get("ANOMALY_MAINTENANCE_SCHEDULE", "")
 PARAMS = {
     "dry_run": Param(True, type="boolean", title="Dry run", description="Count, and change nothing."),
     "tasks": Param(
@@ -96,8 +98,27 @@ class NoRetryOnConfigurationError(RetryPolicy):
         return RetryDecision.fail(reason=str(exception)) if isinstance(exception, RunStopped) else RetryDecision.default()
 
 
+def timetable() -> CronTriggerTimetable:
+    """Return the schedule.
+
+    Raises:
+        ValueError: a variable is wrong; the sentence names it.
+    """
+    zone = os.environ.get("ANOMALY_TIMEZONE", "UTC")
+    try:
+        ZoneInfo(zone)
+    except (KeyError, ValueError, OSError) as exc:
+        raise ValueError(f"ANOMALY_TIMEZONE is not a time zone such as Europe/Berlin: {zone!r}") from exc
+    made = CronTriggerTimetable(SCHEDULE, timezone=zone)
+    try:
+        made.validate()
+    except AirflowTimetableInvalid as exc:
+        raise ValueError(f"ANOMALY_MAINTENANCE_SCHEDULE is not a cron expression such as '30 3 * * *': {SCHEDULE!r}: {exc}") from exc
+    return made
+
+
 @dag(
-    schedule=CronTriggerTimetable(SCHEDULE, timezone=os.environ.get("ANOMALY_TIMEZONE", "UTC")) if SCHEDULE else None,
+    schedule=timetable() if SCHEDULE else None,
     start_date=datetime(2000, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,

@@ -7,6 +7,6 @@ select count(*) filter (where pending.is_due) as due,
        extract(epoch from clock_timestamp() - min(pending.captured_at) filter (where pending.is_due))::double precision as oldest_due_age_s
   from (select captured_at, not_before is null or not_before <= (select clock_timestamp()) as is_due
           from anomaly.records as r
-         where status = 'pending'
+         where status = 'pending' and captured_at > '-infinity' and captured_at < 'infinity'
          order by captured_at, r.id
          limit 1000000) as pending

@@ -10,6 +10,7 @@ with batch as materialized (
     select id
       from anomaly.records
      where status = 'done'
+       and captured_at > '-infinity'  -- no capture time; a window always ends before 'infinity'
        and captured_at >= coalesce(%(window_start)s::timestamptz, '-infinity')
        and captured_at < coalesce(%(window_end)s::timestamptz, 'infinity')
        and processed_at < %(began_at)s

@@ -9,6 +9,7 @@ with batch as materialized (
     select id
       from anomaly.records
      where status = 'pending'
+       and captured_at > '-infinity'  -- no capture time; a window always ends before 'infinity'
        and captured_at >= coalesce(%(window_start)s::timestamptz, '-infinity')
        and captured_at < coalesce(%(window_end)s::timestamptz, 'infinity')
        and (not_before is null or not_before <= (select clock_timestamp()))

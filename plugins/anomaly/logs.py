@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
+import re
 import time
 from contextlib import nullcontext
+from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from concurrent_log_handler import ConcurrentRotatingFileHandler
 
 if TYPE_CHECKING:
     from anomaly.settings import Settings
@@ -20,24 +23,24 @@ BUFFERED_LINES = 100
 """DEBUG lines that are written together. A process that is killed loses at most as many; processing_log has the outcome of each record."""
 
 
-class _BufferedFile(logging.FileHandler):
-    """Buffers lines below INFO, since there is one for each record. A line of INFO or above flushes the buffer."""
+_UNSAFE = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]")
+"""Control characters, separators of lines, characters that change the direction of text, and halves of surrogate pairs."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__(path, encoding="utf-8", delay=False)
-        self._lines: list[str] = []
 
-    def emit(self, record: logging.LogRecord) -> None:
-        self._lines.append(f"{self.format(record)}\n")
-        if record.levelno >= logging.INFO or len(self._lines) >= BUFFERED_LINES:
-            self.flush()
+class _BufferedFile(MemoryHandler):
+    """Buffers lines below INFO, since there is one for each record, and writes those of a buffer together. INFO or above flushes it."""
 
     def flush(self) -> None:
         with self.lock or nullcontext():
-            lines, self._lines = self._lines, []
-            if lines and self.stream:
-                # Processes share the file: a single write in append mode keeps lines whole.
-                os.write(self.stream.fileno(), "".join(lines).encode("utf-8", "backslashreplace"))
+            if self.target and self.buffer:
+                self.target.handle(logging.makeLogRecord({"msg": "\n".join(map(self.format, self.buffer))}))
+                self.buffer.clear()
+
+    def close(self) -> None:
+        file = self.target
+        super().close()
+        if file:
+            file.close()
 
 
 class _Formatter(logging.Formatter):
@@ -51,6 +54,17 @@ class _Formatter(logging.Formatter):
             second, text = int(record.created), time.strftime(self.default_time_format, time.localtime(record.created))
             self._second = second, text
         return f"{text},{record.msecs:03.0f}"
+
+
+def escaped(text: str) -> str:
+    """Return *text* with each character that could end a line or control a terminal written as an escape of Python."""
+    return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def _escape(record: logging.LogRecord) -> bool:
+    """Escape the message of a record, which may quote what comes from outside."""
+    record.msg, record.args = escaped(record.getMessage()), None
+    return True
 
 
 class _ToRoot(logging.Handler):
@@ -72,20 +86,27 @@ def configure(settings: Settings) -> None:
     logger.propagate = False
     logging.getLogger(POOL).setLevel(logging.WARNING)  # SQLAlchemy logs two lines for every statement
     to_root = _ToRoot(logging.INFO)
+    to_root.addFilter(_escape)
     logger.addHandler(to_root)
     try:
         Path(settings.log_file).parent.mkdir(parents=True, exist_ok=True)
-        logger.addHandler(to_file(settings.log_file))
+        logger.addHandler(to_file(settings.log_file, max_bytes=settings.log_max_bytes, backups=settings.log_backups))
     except OSError as exc:
         logger.warning("no log file: %s", exc)
 
 
-def to_file(path: str) -> logging.Handler:
+def to_file(path: str, *, max_bytes: int = 0, backups: int = 0) -> logging.Handler:
     """Return a handler that appends to a file, to which other processes may append as well.
+
+    Before the file would exceed *max_bytes*, it becomes `path.1`, and that `path.2`, up to *backups* of them. 0 bytes: never.
 
     Raises:
         OSError: the file cannot be written.
     """
-    handler = _BufferedFile(path)
+    file = ConcurrentRotatingFileHandler(path, maxBytes=max_bytes, backupCount=backups, encoding="utf-8", unicode_error_policy="replace")
+    for written in (path, file.lockFilename):  # it opens them with the first line, and only prints that it cannot
+        Path(written).open("a").close()
+    handler = _BufferedFile(BUFFERED_LINES, flushLevel=logging.INFO, target=file)
     handler.setFormatter(_Formatter(FORMAT))
+    handler.addFilter(_escape)
     return handler

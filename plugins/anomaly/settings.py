@@ -82,6 +82,8 @@ class Settings:
     )
     alert_due_age_s: float = _bounded(0.0, 0, 365 * 86400, "the task alert fails if a due record was captured longer ago; 0 is never")
 
+    log_max_bytes: int = _bounded(100 * MIB, 0, 1024**4, "size at which the log file is rotated; 0 is never")
+    log_backups: int = _bounded(5, 1, 100, "rotated log files that are kept")
     log_file: str = "logs/anomaly_detection.log"
 
     def __post_init__(self) -> None:

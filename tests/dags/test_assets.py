@@ -18,6 +18,7 @@ from anomaly.connections import S3 as BUCKET
 
 if TYPE_CHECKING:
     from tests.dags.conftest import World
+    from tests.parts.dag_runs import Ended
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDS = f"{DB}/anomaly.records"
@@ -63,7 +64,22 @@ def test_a_run_is_one_event_on_each_however_many_tasks_it_had(world: World) -> N
     world.add(6)
     ended = world.run(batch_size=6, chunk_size=2)
     assert sum(name.startswith("process") for name in ended.tasks) == 3
+    assert events(world, ended) == dict.fromkeys(WRITTEN, 1)
+
+
+def test_a_run_that_wrote_nothing_is_no_event(world: World) -> None:
+    empty = world.run()
+    world.add(2)
+    dry = world.run(dry_run=True)
+    nothing_in_it = world.run(window_end="2000-01-01T00:00:00Z")
+    for ended in (empty, dry, nothing_in_it):
+        assert (ended.state, ended.tasks["report"], events(world, ended)) == ("success", ("success", 1), {})
+    assert events(world, world.run()) == dict.fromkeys(WRITTEN, 1)
+
+
+def events(world: World, ended: Ended) -> dict[str, int]:
+    """The number of events of a run by asset."""
     query = """
         select name, count(*) from asset join asset_event on asset_event.asset_id = asset.id where source_run_id = ? group by name"""
     with closing(sqlite3.connect(world.dag_runs.metadata)) as metadata:
-        assert dict(metadata.execute(query, [ended.run_id])) == dict.fromkeys(WRITTEN, 1)
+        return dict(metadata.execute(query, [ended.run_id]).fetchall())

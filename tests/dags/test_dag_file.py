@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -96,3 +98,27 @@ def test_tasks_are_retried_three_times_with_exponential_backoff(imported: dict[s
     assert set(imported["tasks"]) == {"claim", "process", "report"}
     assert all(retried == [3, 30.0, 2.0, 600.0] for retried in imported["tasks"].values())
     assert imported["teardown"] == ["report"]
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "variable", "value", "sentence"),
+    [
+        (
+            "anomaly_detection",
+            "ANOMALY_SCHEDULE",
+            "every day",
+            "ANOMALY_SCHEDULE is not a cron expression such as '*/15 * * * *': 'every day'",
+        ),
+        ("anomaly_detection", "ANOMALY_SCHEDULE", "61 * * * *", "ANOMALY_SCHEDULE is not a cron expression"),
+        ("anomaly_detection", "ANOMALY_SCHEDULE", "", "ANOMALY_SCHEDULE is not a cron expression"),
+        ("anomaly_detection", "ANOMALY_TIMEZONE", "Mars/Base", "ANOMALY_TIMEZONE is not a time zone such as Europe/Berlin: 'Mars/Base'"),
+        ("anomaly_detection", "ANOMALY_TIMEZONE", "", "ANOMALY_TIMEZONE is not a time zone"),
+        ("anomaly_maintenance", "ANOMALY_MAINTENANCE_SCHEDULE", "@dayly", "ANOMALY_MAINTENANCE_SCHEDULE is not a cron expression"),
+    ],
+)
+def test_a_schedule_or_time_zone_that_is_wrong_is_named(
+    monkeypatch: pytest.MonkeyPatch, dag_id: str, variable: str, value: str, sentence: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        runpy.run_path(str(ROOT / "dags" / f"{dag_id}.py"))

@@ -293,10 +293,18 @@ def test_a_dry_run_counts_what_a_run_would_take_and_changes_nothing(world: World
     first = world.report(world.run(dry_run=True, chunk_size=5))
     assert (first["due"], first["chunks"], first["expected_s"]) == ({"pending": 12, "quarantined": 0, "done": 0}, 3, None)
     assert world.counted("records", "token") == {0: 12}
-    world.run(max_records=4)
+    world.run(max_records=4)  # too few to measure a rate
     second = world.report(world.run(dry_run=True, select="all", max_records=10))
     assert (second["due"], second["records"]) == ({"pending": 8, "quarantined": 0, "done": 4}, 10)
-    assert second["expected_s"] > 0
+    assert second["expected_s"] is None
+    world.sql.execute("update anomaly.batches set claimed = 400")
+    world.sql.execute(
+        """update anomaly.chunks
+              set tally = '{"ended": {"committed": 400}}', opened_at = ended_at - interval '10 s'
+            where ended_at is not null"""
+    )
+    third = world.report(world.run(dry_run=True, select="all", max_records=10, chunk_size=5))
+    assert (third["chunks"], third["expected_s"]) == (2, round(10 / (2 * 40), 1))
 
 
 def test_records_whose_first_answer_fails_for_now_are_all_done_in_the_same_run(world: World) -> None:

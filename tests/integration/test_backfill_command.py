@@ -231,6 +231,13 @@ def test_a_second_backfill_while_one_runs_is_refused_and_named(airflow: CommandL
         (["no_such_dag", "-s", "2026-01-01"], "there is no DAG 'no_such_dag' in Airflow's database"),
         (["daily", "-s", "2026-01-01", "-c", "{"], "-c is no JSON"),
         (["daily", "-s", "2026-01-01", "-c", "[1]"], "-c must be a JSON object"),
+        (["daily", "-s", "2026-01-01", "-c", '{"chunk_sise": 50}'], "-c: there is no param 'chunk_sise'; did you mean chunk_size?\n"),
+        (
+            ["daily", "-s", "2026-01-01", "-c", '{"chunk_size": 50, "chunksize": 5}', "-n"],
+            "there is no param 'chunksize'; did you mean chunk_size?",
+        ),
+        (["daily", "-s", "2026-01-01", "-c", '{"Chunk_Size": 50}'], "there is no param 'Chunk_Size'; "),
+        (["daily", "-s", "2026-01-01", "-c", '{"xyz": 1}'], "-c: there is no param 'xyz'; there are chunk_size\n"),
         (
             ["daily", "-s", "2026-01-01", "-c", '{"chunk_size": 0}'],
             "-c does not fit the DAG's params: Invalid input for param chunk_size: 0 is less than the minimum of 1\n",

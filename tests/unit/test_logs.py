@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import threading
 from typing import TYPE_CHECKING
 
 from anomaly import logs
 from anomaly.db.pool import CheckedPool
+from anomaly.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,3 +85,67 @@ def test_lines_of_several_threads_and_handlers_stay_whole(path: Path) -> None:
 
 def test_the_lines_of_the_pool_are_left_out() -> None:
     assert f"{CheckedPool.__module__}.{CheckedPool.__qualname__}" == logs.POOL
+
+
+@pytest.mark.parametrize(
+    ("quoted", "written"),
+    [
+        ("a\nERROR forged", "a\\nERROR forged"),
+        ("\x1b]0;title\x07\x1b[2J", "\\x1b]0;title\\x07\\x1b[2J"),
+        ("a\r\tb\x00", "a\\r\\tb\\x00"),
+        ("\x9b31m\u2028\u202egnp.exe", "\\x9b31m\\u2028\\u202egnp.exe"),
+        ("half \ud83d", "half \\ud83d"),
+        ("Übermaß ≥ 2 mm 😀", "Übermaß ≥ 2 mm 😀"),
+    ],
+)
+def test_what_could_end_a_line_or_control_a_terminal_is_escaped_in_file_and_console(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quoted: str, written: str
+) -> None:
+    logger, root = logging.getLogger(logs.ROOT), logging.getLogger()
+    monkeypatch.setattr(logger, "handlers", [])
+    monkeypatch.setattr(logger, "propagate", logger.propagate)
+    console = logging.Handler()
+    shown: list[str] = []
+    monkeypatch.setattr(console, "emit", lambda record: shown.append(record.getMessage()))
+    monkeypatch.setattr(root, "handlers", [console])
+    logs.configure(Settings(log_file=str(tmp_path / "b.log")))
+    logging.getLogger("anomaly.test").warning("host answered %s", quoted)
+    for handler in logger.handlers:
+        handler.close()
+
+    assert shown == [f"host answered {written}"]
+    [line] = (tmp_path / "b.log").read_text().split("\n")[:-1]
+    assert line.endswith(f" anomaly.test: host answered {written}")
+
+
+def test_the_file_is_rotated_by_size_and_no_line_of_several_processes_is_lost(path: Path) -> None:
+    processes = 3
+    children = []
+    for number in range(processes):
+        if not (child := os.fork()):
+            handler = logs.to_file(str(path), max_bytes=20_000, backups=50)
+            for line in range(500):
+                handler.handle(logging.makeLogRecord({"msg": f"{number} {line}", "levelno": logging.DEBUG}))
+            handler.close()
+            os._exit(0)
+        children.append(child)
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0] * processes
+    files = [path, *path.parent.glob("a.log.*")]
+    lines = [line.rsplit(": ", 1)[1] for file in files for line in file.read_text().splitlines()]
+    assert len(files) > 3
+    assert max(file.stat().st_size for file in files) < 20_000 + logs.BUFFERED_LINES * 100
+    assert sorted(lines) == sorted(f"{number} {line}" for number in range(processes) for line in range(500))
+
+
+def test_no_more_rotated_files_are_kept_than_set(path: Path) -> None:
+    handler = logs.to_file(str(path), max_bytes=1000, backups=2)
+    for _ in range(50):
+        handler.handle(logging.makeLogRecord({"msg": "x" * 300, "levelno": logging.INFO}))
+    handler.close()
+    assert sorted(file.name for file in path.parent.glob("a.log*")) == ["a.log", "a.log.1", "a.log.2"]
+
+
+def test_a_file_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "a.log").mkdir()
+    with pytest.raises(OSError, match="a directory"):
+        logs.to_file(str(tmp_path / "a.log"))

@@ -42,19 +42,28 @@ def translating() -> Iterator[None]:
 def translate(exc: Exception) -> AnomalyError:
     """Return the project's error for one of psycopg or SQLAlchemy. The most specific case comes first, and every error has one."""
     message = _first_line(exc)
+    if wrong := _what_is_wrong(exc, message):
+        return Misconfigured(wrong)
+    if isinstance(exc, errors.DataError):
+        return DetectorAnswerInvalid(f"the records database cannot store this: {message}")
+    return DatabaseUnavailable(f"the records database is not available: {message}")
+
+
+def _what_is_wrong(exc: Exception, message: str) -> str | None:
+    """Return a sentence about an error that lasts until a person has changed something."""
     match exc:
         case errors.UndefinedTable() | errors.UndefinedColumn() | errors.InvalidSchemaName() | errors.UndefinedFunction():
-            return Misconfigured(f"the records database lacks what a statement names ({message}): run bin/anomaly migrate")
+            return f"the records database lacks what a statement names ({message}): run bin/anomaly migrate"
+        case errors.ReadOnlySqlTransaction():
+            return f"the records database is read-only ({message}): name the primary server, or a login that may write"
         case psycopg.Error() if _login_refused(exc, message):
-            return Misconfigured(f"the records database refuses the login: {message}")
+            return f"the records database refuses the login: {message}"
         case psycopg.Error(sqlstate=str(state)) if state.startswith(WRONG_STATEMENT):
-            return Misconfigured(f"the records database refuses a statement ({message}): run bin/anomaly check-sql")
+            return f"the records database refuses a statement ({message}): run bin/anomaly check-sql"
         case psycopg.ProgrammingError(sqlstate=None):
-            return Misconfigured(f"the connection of the records database is wrong: {message}")
-        case errors.DataError():
-            return DetectorAnswerInvalid(f"the records database cannot store this: {message}")
+            return f"the connection of the records database is wrong: {message}"
         case _:
-            return DatabaseUnavailable(f"the records database is not available: {message}")
+            return None
 
 
 def _login_refused(exc: psycopg.Error, message: str) -> bool:

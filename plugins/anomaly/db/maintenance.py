@@ -54,6 +54,7 @@ class DueRecord:
     record_id: int
     since: datetime
     age_s: float
+    image_url: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,10 +29,12 @@ log = logging.getLogger(__name__)
 SESSION_SETTINGS = """
 select set_config('statement_timeout', '15s', false), set_config('lock_timeout', '5s', false),
        set_config('idle_in_transaction_session_timeout', '15s', false), set_config('application_name', 'anomaly', false),
-       set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false)
+       set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false),
+       set_config('DateStyle', 'ISO', false), set_config('client_encoding', 'UTF8', false)
 """
 """A prepared plan lives as long as its connection, and a table that was small when it was planned may be large by then. Frequent statements
-have an index made for them; without one, Postgres still scans the table. No statement here is worth compiling."""
+have an index made for them; without one, Postgres still scans the table. No statement here is worth compiling. Psycopg reads times in
+ISO style only, and returns text of a database in SQL_ASCII as bytes unless the client has an encoding."""
 
 
 class CallDeadlines:
@@ -142,7 +144,8 @@ def _is_readable(connection: psycopg.Connection[Any]) -> bool:
 
 def connector(dsn: str, settings: Settings) -> Callable[[], psycopg.Connection[Any]]:
     """Return a function that opens a connection to *dsn* within `db_connect_timeout_s`, for callers without an Airflow hook."""
-    return lambda: psycopg.connect(dsn, autocommit=True, connect_timeout=settings.db_connect_timeout_s)
+    timeout_s = settings.db_connect_timeout_s
+    return lambda: psycopg.connect(dsn, autocommit=True, connect_timeout=timeout_s, client_encoding="UTF8")
 
 
 def open_pool(creator: Callable[[], Any], settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> CheckedPool:

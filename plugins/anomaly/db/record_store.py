@@ -66,7 +66,7 @@ class RecordStore(AnswerStore):
     def preview(self, run: Run) -> Preview:
         """Count the records that the run would claim."""
         row = self._database.fetch_all("preview_run", run_params(run))[0]
-        return Preview(due={status: row[status] for status in ("pending", "quarantined", "done")}, records_per_s=row["records_per_s"])
+        return Preview(due={status: row[status] for status in ("pending", "quarantined", "done")})
 
     def current_time(self) -> datetime:
         """Return the time of the database's clock."""

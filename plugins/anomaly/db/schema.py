@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import yoyo
+from psycopg import sql
 from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
 from yoyo.connections import parse_uri
 
@@ -47,9 +48,27 @@ def migrate(dsn: str) -> list[str]:
     with translating(), psycopg.connect(dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S) as connection:
         connection.execute("select set_config('lock_timeout', %s, false)", [f"{LOCK_TIMEOUT_S}s"])
         connection.execute("select pg_advisory_lock(hashtext('anomaly migrations'))")
-        connection.execute("create schema if not exists anomaly")
+        connection.execute("set datestyle to iso")
+        _ensure_schema(connection)
         connection.execute("set search_path to anomaly")
         return _applied(_OneTransaction(connection))
+
+
+def _ensure_schema(connection: psycopg.Connection[Any]) -> None:
+    """Create the schema unless it exists: `if not exists` alone would need the privilege to create it in either case."""
+    user = sql.Identifier(connection.info.user).as_string(connection)
+    usable = connection.execute(
+        "select has_schema_privilege(oid, 'create') and has_schema_privilege(oid, 'usage') from pg_namespace where nspname = 'anomaly'"
+    ).fetchone()
+    if usable and not usable[0]:
+        raise Misconfigured(f"the login may not create tables in the schema anomaly: grant create, usage on schema anomaly to {user}")
+    if not usable:
+        try:
+            connection.execute("create schema if not exists anomaly")
+        except psycopg.errors.InsufficientPrivilege as exc:
+            raise Misconfigured(
+                f"the login may not create the schema anomaly: let an administrator run: create schema anomaly authorization {user}"
+            ) from exc
 
 
 def _applied(backend: _OneTransaction) -> list[str]:

@@ -136,8 +136,6 @@ class Preview:
 
     due: dict[str, int]
     """Records by their current status."""
-    records_per_s: float | None
-    """Rate of the last run that claimed any; None if there was none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -109,33 +109,40 @@ def claim(
     return [Chunk(batch_id=run.batch_id, number=number, began_at=began_at, size=run.chunk_size) for number in numbers]
 
 
-def preview(run: Run, *, store: RunStore, price: float | None) -> dict[str, Any]:
-    """Return what the run would claim, how long it would take at the last run's rate, and its cost at *price* a request."""
+def preview(run: Run, *, store: RunStore, price: float | None, records_per_s: float | None) -> dict[str, Any]:
+    """Return what the run would claim, how long it would take, and its cost at *price* a request.
+
+    *records_per_s* is the rate of one mapped task, as for `sized`.
+    """
     seen = store.preview(run)
     due = sum(seen.due.values())
     records = due if run.max_records is None else min(due, run.max_records)
+    chunks = math.ceil(records / run.chunk_size)
+    tasks = max(1, min(chunks, math.ceil(run.batch_size / run.chunk_size)))
     return {
         "dag_id": run.dag_id,
         "run_id": run.run_id,
         "dry_run": True,
         "due": seen.due,
         "records": records,
-        "chunks": math.ceil(records / run.chunk_size),
-        "expected_s": round(records / seen.records_per_s, 1) if seen.records_per_s else None,
+        "chunks": chunks,
+        "expected_s": round(records / (records_per_s * tasks), 1) if records_per_s else None,
         "expected_cost": None if price is None else round(records * price, 6),
     }
 
 
-def report(run: Run, *, store: RunStore, archive: RunArchive, price: float | None = None) -> dict[str, Any]:
+def report(
+    run: Run, *, store: RunStore, archive: RunArchive, price: float | None = None, records_per_s: float | None = None
+) -> dict[str, Any]:
     """Close the batch, release what is left of it, and return the report, counted by the database.
 
-    The report of a dry run is that of `preview`.
+    The report of a dry run is that of `preview`, with *price* and *records_per_s*.
 
     Returns:
         The document that is written to `runs/<run_id>/report.json`.
     """
     if run.dry_run:
-        body = preview(run, store=store, price=price)
+        body = preview(run, store=store, price=price, records_per_s=records_per_s)
         log.info("dry run %s", json.dumps(body))
         optional("the run's report was not archived", lambda: archive.put_report(run.run_id, json.dumps(body, indent=1).encode()))
         return body

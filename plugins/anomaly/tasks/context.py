@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import gc
 import os
 from datetime import datetime
@@ -20,11 +21,30 @@ if TYPE_CHECKING:
 
 
 def begin_task() -> tuple[Settings, Context]:
-    """Read the settings, set up logging, and return the settings with the context of the task."""
+    """Read the settings, set up logging, and return the settings with the context of the task.
+
+    Raises:
+        Misconfigured: a setting is wrong, or the run's conf has an unknown param.
+    """
     gc.freeze()  # a full collection walks all that Airflow has imported, and stops every thread for a quarter of a second
     settings = Settings.from_environ(os.environ)
     logs.configure(settings)
-    return settings, get_current_context()
+    return settings, checked_context()
+
+
+def checked_context() -> Context:
+    """Return the context of the task.
+
+    Raises:
+        Misconfigured: the run's conf has a param that its DAG does not have. Airflow would ignore it.
+    """
+    context = get_current_context()
+    known = list(context["dag"].params)
+    if unknown := sorted(set(context["dag_run"].conf or {}) - set(known)):
+        near = difflib.get_close_matches(unknown[0], known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+        raise Misconfigured(f"there is no param {unknown[0]!r}; {hint}")
+    return context
 
 
 def run_of(context: Context) -> Run:
@@ -75,9 +95,9 @@ def _time(params: Any, name: str) -> datetime | None:
     try:
         at = datetime.fromisoformat(text)
     except ValueError as exc:
-        raise Misconfigured(f"{name} is not a time: {text!r}") from exc
+        raise Misconfigured(f"{name} is not a time such as 2026-01-01T00:00:00Z: {text!r}") from exc
     if at.tzinfo is None:
-        raise Misconfigured(f"{name} needs a time zone, such as {text}Z")
+        raise Misconfigured(f"{name} needs a time zone, such as {at.isoformat()}Z")
     return at
 
 

@@ -103,7 +103,10 @@ def process(description: dict[str, Any]) -> None:
 
 
 def report(results: Asset) -> None:
-    """Close the run: release its remaining records, write the report, emit the asset's event, and fail if the run failed."""
+    """Close the run: release its remaining records, write the report, emit the assets' events, and fail if the run failed.
+
+    A run that wrote nothing, a dry run for instance, emits no event.
+    """
     settings, context = begin_task()
     run, metrics = run_of(context), connections.metrics(context)
     ti: Any = context["ti"]
@@ -112,10 +115,14 @@ def report(results: Asset) -> None:
     price = _price(context["params"]["detector"], settings) if run.dry_run else None
     with connections.database(settings, metrics) as database:
         run, store = _sized(run, context, database, settings), RecordStore(database, settings)
-        body = runs.report(run, store=store, archive=connections.bucket(settings, metrics), price=price)
+        rate = StatsStore(database).records_per_s() if run.dry_run else None
+        body = runs.report(run, store=store, archive=connections.bucket(settings, metrics), price=price, records_per_s=rate)
         runs.report_backlog(StatsStore(database), metrics)
-    extra: dict[str, Any] = {name: body[name] for name in ("run_id", "statuses", "events", "anomalies") if name in body}
-    runs.optional("no event for the results asset", lambda: _emit_event(context, results, extra))
+    if body.get("events"):
+        extra = {name: body[name] for name in ("run_id", "statuses", "events", "anomalies")}
+        runs.optional("no event for the results asset", lambda: _emit_event(context, results, extra))
+    else:
+        ti.task.outlets = []  # Airflow emits an event for each outlet of a task that succeeds
     runs.judge(run, body, failed_tasks=failed)
 
 

@@ -19,7 +19,7 @@ from anomaly.maintenance import orphans, retention
 from anomaly.maintenance.doctor import Doctor
 from anomaly.models.runs import QuarantineFilter
 from anomaly.pipeline import runs
-from anomaly.tasks.context import actor_of, begin_task, is_dry_run, requested_window
+from anomaly.tasks.context import actor_of, begin_task, checked_context, is_dry_run, requested_window
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +36,9 @@ def skip_unless_chosen(name: str) -> None:
 
     Raises:
         AirflowSkipException: the run does not include the task.
+        Misconfigured: the run's conf has an unknown param.
     """
-    params = get_current_context()["params"]
+    params = checked_context()["params"]
     wanted = params["tasks"] or (["requeue"] if any(params[each] for each in REQUEUE_PARAMS) else DEFAULT_TASKS)
     if name not in wanted:
         raise AirflowSkipException(f"this run is for {', '.join(wanted)}")

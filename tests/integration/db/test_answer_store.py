@@ -8,6 +8,9 @@ from dataclasses import replace
 from threading import Barrier
 from typing import TYPE_CHECKING, Any
 
+import psycopg
+import pytest
+
 from anomaly.db.statements import default_statements
 from anomaly.models.answers import ArchiveKeys, EarlierAnswer
 from tests.parts.record_builders import HOLDER, START, RecordsDb, an_answer
@@ -157,3 +160,19 @@ def test_two_tasks_that_add_the_same_configuration_at_once_both_succeed_and_the_
     db.store.add_proven_detector("c")
     assert db.rows("select first_answered_at from anomaly.detector_configs") == first
     assert len(first) == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "wrong"), [(["old@1", "new@3"], "new@3"), (["odl@1", "new@2"], "odl@1"), (["old@1", ""], ""), (["", ""], "")]
+)
+def test_a_comparison_with_a_detector_that_has_no_results_is_refused_with_those_that_have_some(
+    db: RecordsDb, names: list[str], wrong: str
+) -> None:
+    db.add(1)
+    verdicts(db, "old@1", [True])
+    verdicts(db, "new@2", [True])
+    with pytest.raises(psycopg.errors.InvalidParameterValue) as refused:
+        db.sql.execute("select * from anomaly.compare_detectors(%s, %s)", names)
+    assert refused.value.diag.message_primary == f"there are no results of a detector '{wrong}'"
+    assert refused.value.diag.message_hint == "there are results of: new@2, old@1"
+    assert db.rows("select records from anomaly.compare_detectors('old@1', 'new@2')") == [{"records": 1}]

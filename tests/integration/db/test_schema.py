@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from anomaly.db import schema
 from anomaly.errors import DatabaseUnavailable, Misconfigured
@@ -132,3 +134,87 @@ def test_a_refused_login_is_a_matter_of_the_connection(postgres: Postgres) -> No
 def test_an_unreachable_database_is_unavailable() -> None:
     with pytest.raises(DatabaseUnavailable):
         schema.migrate("postgresql://app:secret@127.0.0.1:1/none")
+
+
+VALIDATED = "select convalidated from pg_constraint where conname = 'records_captured_at_finite'"
+
+
+@pytest.mark.parametrize("times", [[], ["2026-01-01"], ["2026-01-01", "-infinity"], ["infinity"]])
+def test_times_of_before_that_are_infinite_stay_and_only_later_ones_are_refused(
+    empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: list[str]
+) -> None:
+    for path in sorted(schema.MIGRATIONS.glob("*.sql")):
+        if path.stem < "0010":
+            shutil.copy(path, tmp_path)
+    ours = schema.MIGRATIONS
+    monkeypatch.setattr(schema, "MIGRATIONS", tmp_path)
+    schema.migrate(empty)
+    with psycopg.connect(empty) as connection:
+        connection.cursor().executemany(
+            "insert into anomaly.records (image_url, captured_at) values ('http://x/', %s)", [[at] for at in times]
+        )
+    monkeypatch.setattr(schema, "MIGRATIONS", ours)
+    schema.migrate(empty)
+    with psycopg.connect(empty) as connection:
+        assert connection.execute(VALIDATED).fetchone() == (not any("infinity" in at for at in times),)
+        assert connection.execute("select count(*) from anomaly.records").fetchone() == (len(times),)
+        with pytest.raises(psycopg.errors.CheckViolation):
+            connection.execute("insert into anomaly.records (image_url, captured_at) values ('http://x/', 'infinity')")
+
+
+def test_the_records_table_may_have_been_dropped_for_a_table_of_ones_own(
+    empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in sorted(schema.MIGRATIONS.glob("*.sql")):
+        if path.stem < "0010":
+            shutil.copy(path, tmp_path)
+    ours = schema.MIGRATIONS
+    monkeypatch.setattr(schema, "MIGRATIONS", tmp_path)
+    schema.migrate(empty)
+    with psycopg.connect(empty) as connection:
+        connection.execute(
+            """create table public.photos as table anomaly.records;
+               create or replace view anomaly.captured as select id as record_id, image_url, captured_at from public.photos;
+               drop table anomaly.records""",
+            prepare=False,
+        )
+    monkeypatch.setattr(schema, "MIGRATIONS", ours)
+    assert "0010_finite_times" in schema.migrate(empty)
+
+
+@pytest.fixture
+def guest(empty: str) -> Iterator[str]:
+    """The DSN of a login that may connect and nothing else."""
+    with psycopg.connect(empty, autocommit=True) as owner:
+        owner.execute("create role guest login password 'guest'")
+    yield make_conninfo(empty, user="guest", password="guest")  # noqa: S106  # of this test
+    with psycopg.connect(empty, autocommit=True) as owner:
+        owner.execute("drop owned by guest cascade")
+        owner.execute("drop role guest")
+
+
+def test_in_a_schema_that_an_administrator_has_made_no_right_on_the_database_is_needed(empty: str, guest: str) -> None:
+    with pytest.raises(Misconfigured, match='create schema anomaly authorization "guest"'):
+        schema.migrate(guest)
+    with psycopg.connect(empty, autocommit=True) as owner:
+        owner.execute("create schema anomaly authorization guest")
+    assert schema.migrate(guest) == ALL
+
+
+def test_a_schema_in_which_the_login_may_create_nothing_is_told(empty: str, guest: str) -> None:
+    with psycopg.connect(empty, autocommit=True) as owner:
+        owner.execute("create schema anomaly")
+        owner.execute("grant usage on schema anomaly to guest")
+    with pytest.raises(Misconfigured, match='grant create, usage on schema anomaly to "guest"'):
+        schema.migrate(guest)
+
+
+def test_a_database_that_only_reads_is_told(empty: str) -> None:
+    with pytest.raises(Misconfigured, match="read-only"):
+        schema.migrate(make_conninfo(empty, options="-c default_transaction_read_only=on"))
+
+
+def test_dates_in_another_style_change_nothing(empty: str) -> None:
+    german = make_conninfo(empty, options="-c DateStyle=German")
+    assert schema.migrate(german) == ALL
+    assert schema.migrate(german) == []

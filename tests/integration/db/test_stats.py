@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 
+from anomaly.db.maintenance import MaintenanceStore
 from anomaly.db.stats import StatsStore
 from anomaly.models.runs import Backlog
 
 if TYPE_CHECKING:
     from tests.parts.record_builders import RecordsDb
+
+INSERT = "insert into anomaly.records (image_url, captured_at, status) values ('http://images/x', %(at)s::timestamptz, %(status)s)"
 
 
 def ran(db: RecordsDb, name: str, *chunks: tuple[int, int, int, int], claimed: int = 100, over: bool = True) -> None:
@@ -79,3 +84,28 @@ def test_the_oldest_is_that_of_the_records_which_are_due_now(db: RecordsDb) -> N
     db.do("update anomaly.records set not_before = now() + interval '1 minute' where id = 3")
     age_s = backlog(db).oldest_due_age_s
     assert age_s == pytest.approx(7200, abs=60)
+
+
+@pytest.mark.parametrize("never", ["infinity", "-infinity"])
+def test_a_record_without_a_capture_time_is_refused_and_one_of_before_is_never_due(db: RecordsDb, never: str) -> None:
+    with pytest.raises(psycopg.errors.CheckViolation, match="records_captured_at_finite"):
+        db.do(INSERT, at=never, status="pending")
+    [mine] = db.add(1)
+    with pytest.raises(psycopg.errors.CheckViolation, match="records_captured_at_finite"):
+        db.do("update anomaly.records set captured_at = %(at)s::timestamptz", at=never)
+    with pytest.raises(psycopg.errors.NotNullViolation):
+        db.do("update anomaly.records set captured_at = null")
+    db.do("alter table anomaly.records drop constraint records_captured_at_finite")
+    for status in ("pending", "done", "quarantined"):
+        db.do(INSERT, at=never, status=status)
+    found = backlog(db)
+    assert (found.due, found.later) == (1, 0)
+    assert found.oldest_due_age_s
+    assert math.isfinite(found.oldest_due_age_s)
+    oldest = MaintenanceStore(db.database).oldest_due()
+    assert oldest
+    assert oldest.record_id == mine
+    assert db.store.preview(db.run(select="all")).due == {"pending": 1, "quarantined": 0, "done": 0}
+    number = db.claim(size=9)
+    assert len(db.open(number)) == 1
+    assert db.claim(db.run("all", select="all"), origin="done") is None
