@@ -110,7 +110,15 @@ def bucket(settings: Settings, metrics: Metrics = SILENT) -> archive.Archive:
     extra = connection(S3).extra_dejson
     if not extra.get("bucket"):
         raise Misconfigured(f'the connection {S3} names no bucket; add "bucket" to its extra')
-    config = Config(**{**archive.client_config(settings, endpoint_url=extra.get("endpoint_url")), **extra.get("config_kwargs", {})})
+    options = extra.get("config_kwargs", {})
+    if not isinstance(options, dict):
+        raise Misconfigured(
+            f"the connection {S3}: config_kwargs must be a JSON object, so write the connection as JSON; .env.example shows it"
+        )
+    try:
+        config = Config(**{**archive.client_config(settings, endpoint_url=extra.get("endpoint_url")), **options})
+    except TypeError as exc:
+        raise Misconfigured(f"the connection {S3}: botocore refuses config_kwargs: {exc}") from exc
     hook = S3Hook(aws_conn_id=S3, config=config)
     # The hook's get_conn() reads the source of each caller for the User-Agent, which takes half a second of each task.
     session = hook.get_session()

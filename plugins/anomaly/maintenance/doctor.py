@@ -115,12 +115,13 @@ class Doctor:
             began = self._now()
             server = store.server()
             ended = self._now()
-        each, tasks, accepted = self._settings.db_pool_max, connections.tasks_at_once(), server.connections
+        each, accepted = self._settings.db_pool_max, server.connections
+        tasks = min(connections.tasks_at_once(), self._settings.tasks_max)
         if each * tasks > accepted:
             yield Finding(
                 "pool",
                 f"{tasks} tasks with {each} connections each may need {each * tasks}, and the server accepts {accepted}: "
-                "lower ANOMALY_DB_POOL_MAX or Airflow's core.parallelism, or raise max_connections",
+                "lower ANOMALY_DB_POOL_MAX or ANOMALY_TASKS_MAX, or raise max_connections",
             )
         else:
             yield Finding(f"pool: Postgres {server.version} accepts {accepted} connections, enough for {tasks} tasks with {each} each")
