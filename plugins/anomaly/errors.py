@@ -105,14 +105,14 @@ class AddressBlocked(RecordRejected):
 
 
 class DetectorRefused(RecordRejected):
-    """Raised when the detector rejects an image (400, 413, 415, 422, a refusal)."""
+    """Raised when the detector rejects a request (most 4xx, a refusal): about any image, or *by_content* about this one alone."""
 
     code = "detector_refused"
-    may_concern_run = True
 
-    def __init__(self, message: str, *, run_error: type[RunStopped] | None = None) -> None:
+    def __init__(self, message: str, *, run_error: type[RunStopped] | None = None, by_content: bool = False) -> None:
         super().__init__(message)
         self._run_error = run_error or Misconfigured
+        self.may_concern_run = not by_content
 
     @property
     def run_error(self) -> type[RunStopped]:
@@ -144,10 +144,17 @@ class DetectorOverloaded(Retryable):
 
 
 class DetectorAnswerInvalid(Retryable):
-    """Raised when the detector's answer does not match its connection."""
+    """Raised when the detector's answer does not match its connection.
+
+    *begins* quotes the answer. *raw* is at most 64 KiB of it, and *image_sha256* the image, for the archive.
+    """
 
     code = "detector_answer_invalid"
     may_concern_run = True
+
+    def __init__(self, message: str, *, begins: str = "", raw: bytes = b"", image_sha256: str = "") -> None:
+        super().__init__(f"{message}; the answer begins: {begins}" if begins else message)
+        self.message, self.begins, self.raw, self.image_sha256 = message, begins, raw, image_sha256
 
 
 class InternalError(Retryable):

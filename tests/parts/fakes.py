@@ -215,6 +215,8 @@ class FakeArchive:
     answers: dict[str, bytes] = field(default_factory=dict)
     answer_errors: list[BaseException] = field(default_factory=list)
     heatmap_error: BaseException | None = None
+    unreadable: dict[str, bytes] = field(default_factory=dict)
+    unreadable_error: BaseException | None = None
     writes_of_answers: int = 0
 
     def put_image(self, image: Image) -> str:
@@ -238,6 +240,14 @@ class FakeArchive:
         if self.heatmap_error:
             raise self.heatmap_error
         return f"heatmaps/{image_sha256}"
+
+    def put_unreadable(self, config: str, image_sha256: str, raw: bytes, *, reason: str) -> str:
+        assert reason
+        if self.unreadable_error:
+            raise self.unreadable_error
+        key = f"unreadable/{config}/{image_sha256}"
+        self.unreadable[key] = raw
+        return key
 
 
 @dataclass

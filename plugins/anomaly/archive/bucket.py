@@ -3,6 +3,7 @@
 images/sha256/ab/<sha256>.<ext>
 answers/<config>/ab/<image sha256>[-<batch>].json
 heatmaps/<config>/ab/<image sha256>[-<batch>].png
+unreadable/<config>/ab/<image sha256>.<json or bin>
 runs/<run id>/report.json
 """
 
@@ -22,7 +23,7 @@ from botocore.handlers import add_expect_header
 from anomaly.archive.errors import ABSENT, EXISTS, FOREIGN, RACED, code_of, translated
 from anomaly.archive.responses import guard_responses
 from anomaly.errors import ArchiveUnavailable, Misconfigured
-from anomaly.models.objects import StoredObject
+from anomaly.models.objects import StoredObject, is_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -40,6 +41,8 @@ RACES_MAX = 3
 """Tries of a put that conflicts with another writer. A conflict does not mean that the object exists by now."""
 EXTENSIONS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp", "image/gif": "gif", "image/bmp": "bmp", "image/tiff": "tif"}
 USER_AGENT = "anomaly"
+REASON_CHARS = 500
+"""S3 allows 2 KB of metadata for an object."""
 
 
 def client_config(settings: Settings, *, endpoint_url: str | None = None) -> dict[str, Any]:
@@ -121,6 +124,14 @@ class Archive:
         """Store a heat map; return its key."""
         key = self._key("heatmaps", config, image_sha256, batch, "png")
         self._put_once(key, png, "image/png")
+        return key
+
+    def put_unreadable(self, config: str, image_sha256: str, raw: bytes, *, reason: str) -> str:
+        """Store an unreadable answer in place of an earlier one, with the reason in its metadata; return its key."""
+        key = self._key("unreadable", config, image_sha256, None, "json" if is_json(raw) else "bin")
+        metadata = {"reason": reason.encode("ascii", "backslashreplace").decode()[:REASON_CHARS]}
+        with self._translated("write"):
+            self._client.put_object(Bucket=self._bucket, Key=key, Body=raw, Metadata=metadata)
         return key
 
     def begin_run(self, run_id: str) -> None:

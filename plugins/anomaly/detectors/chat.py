@@ -9,19 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from anomaly.detectors.answer_json import parse_json
 from anomaly.detectors.base import digest
 from anomaly.detectors.endpoint import Endpoint, authorization, request_url
 from anomaly.detectors.options import Options
+from anomaly.detectors.redaction import Redaction
 from anomaly.detectors.request_body import Template
-from anomaly.detectors.response import AnswerMapping, parse_json
+from anomaly.detectors.response import AnswerMapping
 from anomaly.errors import DetectorAnswerInvalid, DetectorRefused
-from anomaly.models.answers import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from anomaly.detectors.base import DetectorConnection
-    from anomaly.models.answers import Verdict
+    from anomaly.models.answers import Answer, Verdict
     from anomaly.models.records import Image
     from anomaly.settings import Settings
     from anomaly.transport.session import PooledSession
@@ -44,6 +45,8 @@ _VERDICT = {
 }
 SCHEMA: dict[str, Any] = {"type": "object", "properties": _VERDICT, "required": list(_VERDICT), "additionalProperties": False}
 _FIELDS = {name: name for name in (*_VERDICT, "model", "usage")}
+SCORE_RANGE = (0.0, 1.0)
+"""The range of scores for which the default prompt asks."""
 _TOOL = "report"
 _REFUSED = "the model refused to judge this image"
 _CUT_OFF = "the model's answer was cut off; a larger 'max_tokens' in the connection's extra may help"
@@ -83,8 +86,14 @@ class ChatModel:
         body = {**dialect.body(request), **request.overrides}
         url = request_url(connection, options.string("path", dialect.path))
         secret = authorization(connection, options.string("key_header", dialect.key_header))
-        self._endpoint = Endpoint(session, settings, url=url, headers={**dialect.headers, **secret, **options.strings("headers")})
-        self._mapping = AnswerMapping(_FIELDS, model=request.model, threshold=options.number("threshold"))
+        headers = {**dialect.headers, **secret, **options.strings("headers")}
+        self._endpoint = Endpoint(session, settings, url=url, headers=headers, redaction=Redaction.of(connection))
+        self._mapping = AnswerMapping(
+            _FIELDS,
+            model=request.model,
+            threshold=options.number("threshold"),
+            score_range=options.interval("range", SCORE_RANGE),
+        )
         self.price = options.price()
         self.quota = options.quota()
         options.finish()
@@ -92,8 +101,7 @@ class ChatModel:
         self.config = digest(dialect=name, url=url, body=body, **self._mapping.config)
 
     def ask(self, image: Image, *, idempotency_key: str) -> Answer:
-        reply = self._endpoint.post(*self._body(image), idempotency_key=idempotency_key)
-        return Answer(raw=reply.raw, verdict=self.read(reply.raw), latency_ms=reply.latency_ms, pause_s=reply.pause_s)
+        return self._endpoint.ask(image, self._body, read=self.read, idempotency_key=idempotency_key)
 
     def read(self, raw: bytes) -> Verdict:
         answer = parse_json(raw)
@@ -121,7 +129,7 @@ def _openai_report(answer: dict[str, Any]) -> Mapping[str, Any]:
     choice = answer["choices"][0]
     message, finish_reason = choice["message"], choice.get("finish_reason")
     if message.get("refusal") or finish_reason == "content_filter":
-        raise DetectorRefused(_REFUSED)
+        raise DetectorRefused(_REFUSED, by_content=finish_reason == "content_filter")
     if finish_reason == "length":
         raise DetectorAnswerInvalid(_CUT_OFF)
     report: Mapping[str, Any] = parse_json(message["content"].encode("utf-8", "replace"))

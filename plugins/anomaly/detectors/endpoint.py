@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import time
 from base64 import b64encode
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import requests
 from urllib3 import Timeout
 
 from anomaly.backoff import exhausted_for_s
-from anomaly.detectors.errors import from_exception, from_response
+from anomaly.detectors.errors import NO_SECRETS, from_answer, from_exception, from_response
 from anomaly.detectors.options import misconfigured
 from anomaly.errors import DetectorAnswerInvalid
+from anomaly.models.answers import Answer
 from anomaly.transport.session import REQUEST_ERRORS, PooledSession, hide_query_strings, read_body
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from urllib3 import BaseHTTPResponse
 
     from anomaly.detectors.base import DetectorConnection
+    from anomaly.detectors.redaction import Redaction
+    from anomaly.detectors.request_body import Body
+    from anomaly.models.answers import Verdict
+    from anomaly.models.records import Image
     from anomaly.settings import Settings
 
 ERROR_BODY_BYTES = 64 * 1024
@@ -42,22 +47,16 @@ def session(settings: Settings, base_url: str) -> PooledSession:
     )
 
 
-class Reply(NamedTuple):
-    """An answer, not parsed yet."""
-
-    raw: bytes
-    latency_ms: float
-    pause_s: float
-    """Seconds until an exhausted rate limit is reset; 0 without one."""
-
-
 class Endpoint:
     """The URL, headers and session to which a dialect posts."""
 
-    def __init__(self, session: PooledSession, settings: Settings, *, url: str, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self, session: PooledSession, settings: Settings, *, url: str, headers: Mapping[str, str], redaction: Redaction = NO_SECRETS
+    ) -> None:
         parts = urlsplit(url)
         self._origin = f"{parts.hostname}{parts.path}"
         self._session = session
+        self._redaction = redaction
         self._timeout = Timeout(connect=settings.detector_connect_timeout_s, read=settings.detector_read_timeout_s)
         self._answer_max_bytes = settings.detector_answer_max_bytes
         request = requests.PreparedRequest()
@@ -68,31 +67,38 @@ class Endpoint:
         self._url = request.url or ""
         self._headers = {name: value for name, value in request.headers.items() if name != "Content-Length"}
 
-    def post(self, body: bytes, content_type: str, *, idempotency_key: str) -> Reply:
-        """Send one request and return the answer.
+    def ask(self, image: Image, body: Body, *, read: Callable[[bytes], Verdict], idempotency_key: str) -> Answer:
+        """Send one request about *image* and return the answer, whose verdict is read by *read*.
 
         Raises:
-            AnomalyError: there is no answer, or none with a status of 2xx; see `detectors.errors`.
+            AnomalyError: there is no answer, none with a status of 2xx, or none that *read* can read; see `detectors.errors`.
         """
+        content, content_type = body(image)
         headers = {**self._headers, "Content-Type": content_type, "Idempotency-Key": idempotency_key}
         began = time.monotonic()
         try:
             with self._session.open_response(
-                "POST", self._url, origin=self._origin, headers=headers, timeout=self._timeout, body=body
+                "POST", self._url, origin=self._origin, headers=headers, timeout=self._timeout, body=content
             ) as response:
                 raw = self._raw(response)
         except REQUEST_ERRORS as exc:
             raise from_exception(exc, origin=self._origin) from exc
-        return Reply(raw, latency_ms=(time.monotonic() - began) * 1000, pause_s=exhausted_for_s(response.headers))
+        latency_ms = (time.monotonic() - began) * 1000
+        try:
+            if len(raw) > self._answer_max_bytes:
+                raise DetectorAnswerInvalid(f"an answer of more than {self._answer_max_bytes} bytes")  # noqa: TRY301  # as unreadable as others
+            verdict = read(raw)
+        except DetectorAnswerInvalid as exc:
+            raise from_answer(
+                exc, response.headers, raw, origin=self._origin, redaction=self._redaction, image_sha256=image.sha256
+            ) from exc.__cause__  # exc may quote a secret
+        return Answer(raw=raw, verdict=verdict, latency_ms=latency_ms, pause_s=exhausted_for_s(response.headers))
 
     def _raw(self, response: BaseHTTPResponse) -> bytes:
         if response.status // 100 == 2:  # noqa: PLR2004  # a success
-            raw = read_body(response, max_bytes=self._answer_max_bytes)
-            if len(raw) > self._answer_max_bytes:
-                raise DetectorAnswerInvalid(f"{self._origin}: an answer of more than {self._answer_max_bytes} bytes")
-            return raw
+            return read_body(response, max_bytes=self._answer_max_bytes)
         body = read_body(response, max_bytes=ERROR_BODY_BYTES)
-        raise from_response(response.status, response.headers, body, origin=self._origin)
+        raise from_response(response.status, response.headers, body, origin=self._origin, redaction=self._redaction)
 
 
 def request_url(connection: DetectorConnection, path: str) -> str:

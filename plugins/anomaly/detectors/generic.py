@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from anomaly.detectors import request_body
+from anomaly.detectors.answer_json import parse_json
 from anomaly.detectors.base import digest
 from anomaly.detectors.endpoint import Endpoint, authorization, request_url
 from anomaly.detectors.options import Options, misconfigured
-from anomaly.detectors.response import FIELDS, AnswerMapping, parse_json
-from anomaly.models.answers import Answer
+from anomaly.detectors.redaction import Redaction
+from anomaly.detectors.response import FIELDS, AnswerMapping
 
 if TYPE_CHECKING:
     from anomaly.detectors.base import DetectorConnection
-    from anomaly.models.answers import Verdict
+    from anomaly.models.answers import Answer, Verdict
     from anomaly.models.records import Image
     from anomaly.settings import Settings
     from anomaly.transport.session import PooledSession
@@ -41,12 +42,11 @@ class GenericDetector:
         self.quota = options.quota()
         options.finish()
         url = request_url(connection, path)
-        self._endpoint = Endpoint(session, settings, url=url, headers=headers)
+        self._endpoint = Endpoint(session, settings, url=url, headers=headers, redaction=Redaction.of(connection))
         self.config = digest(dialect=dialect, url=url, shape=shape, **self._mapping.config)
 
     def ask(self, image: Image, *, idempotency_key: str) -> Answer:
-        reply = self._endpoint.post(*self._body(image), idempotency_key=idempotency_key)
-        return Answer(raw=reply.raw, verdict=self.read(reply.raw), latency_ms=reply.latency_ms, pause_s=reply.pause_s)
+        return self._endpoint.ask(image, self._body, read=self.read, idempotency_key=idempotency_key)
 
     def read(self, raw: bytes) -> Verdict:
         return self._mapping.verdict(parse_json(raw))
@@ -73,4 +73,5 @@ def _mapping(options: Options, answer: dict[str, str], connection: DetectorConne
         scale=options.number("scale", 1.0) or 0.0,
         offset=options.number("offset", 0.0) or 0.0,
         threshold=options.number("threshold"),
+        score_range=options.interval("range"),
     )

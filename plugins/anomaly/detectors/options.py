@@ -47,6 +47,15 @@ class Options:
             raise misconfigured(f"the extra {name!r} must be a number")
         return value
 
+    def interval(self, name: str, default: tuple[float, float] | None = None) -> tuple[float, float] | None:
+        value = self._take(name, default)
+        if value is None:
+            return None
+        numbers = isinstance(value, list | tuple) and all(type(bound) in {int, float} and math.isfinite(bound) for bound in value)
+        if not numbers or len(value) != 2 or value[0] >= value[1]:  # noqa: PLR2004  # lower and upper bound
+            raise misconfigured(f"the extra {name!r} must be two numbers, the smaller one first, such as [0, 1]")
+        return float(value[0]), float(value[1])
+
     def price(self) -> float | None:
         value = self.number("price")
         if value is not None and value < 0:

@@ -1,165 +1,149 @@
-"""Reads verdicts from JSON answers, in a form that the database can store."""
+"""Reads verdicts from parsed JSON answers, in a form that the database can store."""
 
 from __future__ import annotations
 
-import json
 import logging
-import math
-from base64 import b64decode
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import jmespath
-from jmespath.exceptions import JMESPathError
 
+from anomaly.detectors import answer_fields as fields
+from anomaly.detectors.expressions import FAILURES, Expression
 from anomaly.detectors.options import misconfigured
 from anomaly.errors import DetectorAnswerInvalid
 from anomaly.models.answers import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 FIELDS = ("score", "is_anomaly", "threshold", "label", "reason", "regions", "heatmap", "model", "version", "usage", "cost")
-_PNG = b"\x89PNG\r\n\x1a\n"
-_TEXT_CHARS = 4000
-
-
-def parse_json(raw: bytes) -> Any:
-    """Parse JSON.
-
-    Raises:
-        DetectorAnswerInvalid: *raw* is not JSON.
-    """
-    try:
-        return json.loads(raw)
-    except (ValueError, RecursionError) as exc:
-        raise DetectorAnswerInvalid(f"the detector's answer of {len(raw)} bytes is not JSON ({type(exc).__name__})") from exc
+_TOLERANCE = 1e-6
+"""Share of a range by which rounding may take a score beyond it."""
+_EXPRESSION_CHARS = 80
 
 
 class AnswerMapping:
-    """Reads a verdict from an answer: one JMESPath expression for each field, then scale, offset and threshold."""
+    """Reads a verdict from an answer: one JMESPath expression for each field, then scale, offset and threshold.
+
+    A score that is mapped must be in the answer, as a finite number within *score_range*. A field that no verdict needs is dropped if it
+    does not fit, with one warning for each field and not for each answer.
+    """
 
     def __init__(
-        self, expressions: Mapping[str, str], *, model: str, scale: float = 1.0, offset: float = 0.0, threshold: float | None = None
+        self,
+        expressions: Mapping[str, str],
+        *,
+        model: str,
+        scale: float = 1.0,
+        offset: float = 0.0,
+        threshold: float | None = None,
+        score_range: tuple[float, float] | None = None,
     ) -> None:
-        for name, expression in expressions.items():
-            _check(name, expression)
+        if unknown := next((name for name in expressions if name not in FIELDS), None):
+            raise misconfigured(f"there is no field {unknown!r} for the extra 'answer'; there are {', '.join(FIELDS)}")
+        self._expressions = {name: Expression(name, text) for name, text in expressions.items()}
         if "score" not in expressions and "is_anomaly" not in expressions:
             raise misconfigured("the extra 'answer' must map 'score' or 'is_anomaly'")
         self._search = jmespath.compile("{" + ", ".join(f"{name}: ({text})" for name, text in expressions.items()) + "}")
         self._model, self._scale, self._offset, self._threshold = model, scale, offset, threshold
+        self._range = score_range
+        self._dropped: set[str] = set()
         self.config = {"answer": dict(expressions), "scale": scale, "offset": offset, "threshold": threshold}
-        """The parameters that shape a verdict, for the digest of the configuration."""
+        """The parameters that shape a verdict, for the digest of the configuration. The range only rejects answers."""
 
     def verdict(self, document: Any) -> Verdict:
         """Read a parsed answer.
 
         Raises:
-            DetectorAnswerInvalid: a field is missing or of a wrong kind.
+            DetectorAnswerInvalid: the score or the verdict is missing or does not fit.
         """
-        try:
-            return self._verdict(self._search.search(document) or {})
-        except (JMESPathError, ValueError, TypeError, RecursionError) as exc:
-            raise DetectorAnswerInvalid(f"the detector's answer: {str(exc)[:200]}") from exc
-
-    def _verdict(self, found: dict[str, Any]) -> Verdict:
-        score = self._scaled(_number(found, "score"))
-        threshold = self._threshold if self._threshold is not None else self._scaled(_number(found, "threshold"))
-        is_anomaly = self._is_anomaly(found.get("is_anomaly"), score, threshold)
+        found = self._find(document)
+        optional = partial(self._optional, found)
+        score = self._score(document, found)
+        threshold = self._threshold
+        if threshold is None:
+            threshold = optional("threshold", lambda value: self._scaled(fields.number(value)))
+        is_anomaly = self._is_anomaly(document, found, score, threshold)
         return Verdict(
             score=score if score is not None else float(is_anomaly),
             is_anomaly=is_anomaly,
             threshold=threshold,
-            label=_text(found.get("label")),
-            reason=_text(found.get("reason")),
-            regions=_regions(found.get("regions")),
-            detector=f"{_text(found.get('model')) or self._model}@{_text(found.get('version')) or 'unversioned'}",
-            usage=_object(found.get("usage")),
-            cost=_number(found, "cost"),
-            heatmap=_heatmap(found.get("heatmap")),
+            label=optional("label", fields.text),
+            reason=optional("reason", fields.text),
+            regions=optional("regions", fields.objects) or (),
+            detector=f"{optional('model', fields.text) or self._model}@{optional('version', fields.text) or 'unversioned'}",
+            usage=optional("usage", fields.an_object),
+            cost=optional("cost", fields.number),
+            heatmap=optional("heatmap", fields.png),
         )
 
-    def _scaled(self, value: float | None) -> float | None:
-        return None if value is None else _finite(value * self._scale + self._offset)
+    def _find(self, document: Any) -> dict[str, Any]:
+        """Return the value of each expression; in place of one that cannot be computed, the exception."""
+        try:
+            return self._search.search(document) or {}
+        except FAILURES:  # one expression must not cost the others
+            return {name: _value_or_failure(expression, document) for name, expression in self._expressions.items()}
 
-    def _is_anomaly(self, answered: Any, score: float | None, threshold: float | None) -> bool:
+    def _score(self, document: Any, found: dict[str, Any]) -> float | None:
+        if "score" not in self._expressions:
+            return None
+        value = found.get("score")
+        if value is None or not self._expressions["score"].has_source(document):
+            raise self._unexpected("score", None, "a number")
+        try:
+            score = self._scaled(fields.number(value))
+        except ValueError:
+            raise self._unexpected("score", value, "a finite number") from None
+        if self._range:
+            low, high = self._range
+            if not low - _TOLERANCE * (high - low) <= score <= high + _TOLERANCE * (high - low):
+                raise self._unexpected("score", value, f"a score from {low:g} to {high:g}")
+        return score
+
+    def _scaled(self, value: float) -> float:
+        return fields.number(value * self._scale + self._offset)
+
+    def _is_anomaly(self, document: Any, found: dict[str, Any], score: float | None, threshold: float | None) -> bool:
         """Decide by the connection's threshold, else by the answer, else by the answer's own threshold."""
-        if isinstance(answered, bool) and (self._threshold is None or score is None):
+        if score is not None and self._threshold is not None:
+            return score >= self._threshold
+        expression, answered = self._expressions.get("is_anomaly"), found.get("is_anomaly")
+        if expression and not expression.has_source(document):
+            answered = None
+        if isinstance(answered, bool):
             return answered
-        if score is None or threshold is None or not (answered is None or isinstance(answered, bool)):
-            raise ValueError("'is_anomaly' is not a boolean, and score or threshold is missing")
-        return score >= threshold
+        if answered is None and score is not None and threshold is not None:
+            return score >= threshold
+        if expression is None:
+            raise DetectorAnswerInvalid("the answer has a score but no threshold, and the connection neither 'threshold' nor 'is_anomaly'")
+        raise self._unexpected("is_anomaly", answered, "true or false")
+
+    def _unexpected(self, name: str, value: Any, expected: str) -> DetectorAnswerInvalid:
+        expression = self._expressions[name].text[:_EXPRESSION_CHARS]
+        return DetectorAnswerInvalid(f"{name!r} is read by {expression!r}, which found {fields.described(value)}; expected {expected}")
+
+    def _optional(self, found: dict[str, Any], name: str, convert: Callable[[Any], T]) -> T | None:
+        value = found.get(name)
+        if value is None:
+            return None
+        try:
+            if isinstance(value, Exception):
+                raise value
+            return convert(value)
+        except FAILURES as exc:
+            why = exc if type(exc) is ValueError else f"its expression cannot be computed ({type(exc).__name__})"
+            if name not in self._dropped:
+                self._dropped.add(name)
+                log.warning("%s of an answer dropped, verdict kept: %s; no further warning about this field", name, why)
+            return None
 
 
-def _check(name: str, expression: str) -> None:
-    if name not in FIELDS:
-        raise misconfigured(f"there is no field {name!r} for the extra 'answer'; there are {', '.join(FIELDS)}")
+def _value_or_failure(expression: Expression, document: Any) -> Any:
     try:
-        jmespath.compile(expression)
-    except JMESPathError as exc:
-        raise misconfigured(f"the extra 'answer': {name!r} is not a JMESPath expression") from exc
-
-
-def _number(found: dict[str, Any], name: str) -> float | None:
-    value = found.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name!r} is not a number")
-    return _finite(value)
-
-
-def _finite(value: float) -> float:
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise ValueError("a number is not finite")
-    return number
-
-
-def _regions(value: Any) -> tuple[dict[str, Any], ...]:
-    if value is None:
-        return ()
-    if not isinstance(value, list) or not all(isinstance(region, dict) for region in value):
-        raise ValueError("'regions' is not a list of objects")
-    return tuple(_storable(value))
-
-
-def _object(value: Any) -> dict[str, Any] | None:
-    if value is not None and not isinstance(value, dict):
-        raise ValueError("'usage' is not an object")
-    return None if value is None else dict(_storable(value))
-
-
-def _text(value: Any) -> str | None:
-    if value is None or isinstance(value, dict | list):
-        return None
-    return str(_storable(str(value)))[:_TEXT_CHARS]
-
-
-def _storable(value: Any) -> Any:
-    """Return *value* as Postgres can store it in text and jsonb, without NUL and lone surrogates; reject numbers that are not finite."""
-    if isinstance(value, str):
-        return value.replace("\0", "").encode("utf-8", "replace").decode()
-    if isinstance(value, dict):
-        return {_storable(key): _storable(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_storable(item) for item in value]
-    return _finite(value) if isinstance(value, float) else value
-
-
-def _heatmap(value: Any) -> bytes | None:
-    """Return the heat map, or None without a valid one, which the record does not need."""
-    if value is None:
-        return None
-    try:
-        png = b64decode(value.rpartition(",")[2], validate=True)  # a data URL ends in base64
-    except (ValueError, AttributeError):
-        png = b""
-    if not png.startswith(_PNG):
-        log.warning("heat map dropped: it is not a PNG in base64")
-        return None
-    return png
+        return expression.search(document)
+    except FAILURES as exc:
+        return exc

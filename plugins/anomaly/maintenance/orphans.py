@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FOLDERS = ("images", "answers", "heatmaps")
+"""Unreadable answers are left out: no result refers to them, and retention deletes them."""
 SAMPLE = 10
 """Most keys of a kind that are reported. The others are only counted."""
 PROGRESS = 100

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FOLDERS = ("images", "answers", "heatmaps", "runs")
+FOLDERS = ("images", "answers", "heatmaps", "unreadable", "runs")
 
 
 def sweep_rows(store: MaintenanceStore, *, days: int, dry_run: bool) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 _IMAGE_KEY = re.compile(
-    r"""(?:^|/)(?:images/sha256|(?:answers|heatmaps)/[0-9a-f]{64})
+    r"""(?:^|/)(?:images/sha256|(?:answers|heatmaps|unreadable)/[0-9a-f]{64})
         /([0-9a-f]{2})/(?P<sha256>\1[0-9a-f]{62})(?:-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})?\.[a-z]+$""",
     re.VERBOSE,
 )
@@ -35,3 +36,12 @@ class StoredObject:
     def belongs_to_run(self) -> bool:
         """True for the folder or the report of a run."""
         return _RUN_KEY.search(self.key) is not None
+
+
+def is_json(content: bytes) -> bool:
+    """Return whether an object holds a JSON document."""
+    try:
+        json.loads(content)
+    except (ValueError, RecursionError):
+        return False
+    return True

@@ -39,6 +39,7 @@ class Outcomes:
 
     Args:
         write: runs a statement, and again while the database is away.
+        keep: archives an unreadable answer, and returns its error with the key.
         may_end: tasks that may end after a stop.
         stop: stops the task.
     """
@@ -49,12 +50,14 @@ class Outcomes:
         chunks: Chunks,
         *,
         write: Callable[[Callable[[], str]], Awaitable[str]],
+        keep: Callable[[errors.DetectorAnswerInvalid], Awaitable[errors.DetectorAnswerInvalid]],
         may_end: set[asyncio.Task[Any] | None],
         stop: Callable[[BaseException], None],
     ) -> None:
         self._parts = parts
         self._chunks = chunks
         self._write_down = write
+        self._keep = keep
         self._may_end = may_end
         self._stop = stop
         limit = parts.settings.refusals_max
@@ -106,6 +109,8 @@ class Outcomes:
 
     async def _refused(self, claim: Claim, error: errors.AnomalyError, timings: Timings) -> Outcome:
         self._may_end.add(asyncio.current_task())
+        if isinstance(error, errors.DetectorAnswerInvalid):
+            error = await self._keep(error)
         service = self.images if isinstance(error, errors.ImageDenied | errors.AddressBlocked) else self.detector
         with self._chunks.set_aside():
             run_at_fault = await service.concerns_run(error)
@@ -114,7 +119,7 @@ class Outcomes:
             # A configuration that has worked before is less likely to be wrong. Each refusal counts, so that bad records that are left
             # alone end in quarantine.
             proven = service.proven and error.run_error is errors.Misconfigured
-            return await self._defer(claim, error, timings) if proven else Outcome("unfinished", error)
+            return await (self._defer(claim, error, timings) if proven else self._release(claim, error))
         if isinstance(error, errors.Retryable):
             return await self._defer(claim, error, timings)
         quarantine = partial(self._parts.store.quarantine, claim, error=error, timings=dict(timings))
@@ -122,6 +127,10 @@ class Outcomes:
 
     async def _defer(self, claim: Claim, error: errors.AnomalyError, timings: Timings) -> Outcome:
         return await self._write(claim, "deferred", error, partial(self._parts.store.defer, claim, error=error, timings=dict(timings)))
+
+    async def _release(self, claim: Claim, error: errors.AnomalyError) -> Outcome:
+        """Make the record due again with the reason, and count no attempt."""
+        return await self._write(claim, "released", error, partial(self._parts.store.give_back, claim, error=error, not_before_s=0.0))
 
     async def _give_back(self, claim: Claim, error: errors.Throttled) -> Outcome:
         give_back = partial(self._parts.store.give_back, claim, error=error, not_before_s=error.retry_after_s)

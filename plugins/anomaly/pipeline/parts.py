@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from anomaly.backoff import delay_s
-from anomaly.errors import AnomalyError
+from anomaly.errors import AnomalyError, DetectorAnswerInvalid
 from anomaly.images.validation import plain_image
 from anomaly.metrics import SILENT
 
@@ -56,6 +56,7 @@ class Archive(Protocol):
     def find_answer(self, config: str, image_sha256: str, *, batch: str | None) -> bytes | None: ...
     def read_answer(self, key: str) -> bytes | None: ...
     def put_heatmap(self, config: str, image_sha256: str, png: bytes, *, batch: str | None) -> str: ...
+    def put_unreadable(self, config: str, image_sha256: str, raw: bytes, *, reason: str) -> str: ...
 
 
 class ChunkStore(Protocol):
@@ -178,3 +179,14 @@ class Parts:
         except AnomalyError as exc:
             log.warning("heat map of record id=%d not archived: %s", claim.record_id, exc)
             return answer_key, None
+
+    def keep_unreadable(self, error: DetectorAnswerInvalid) -> DetectorAnswerInvalid:
+        """Archive an unreadable answer, and return its error with the key. Without the bucket, the error is unchanged. Blocks."""
+        if not error.image_sha256:
+            return error
+        try:
+            key = self.archive.put_unreadable(self.detector.config, error.image_sha256, error.raw, reason=str(error))
+        except AnomalyError as exc:
+            log.warning("unreadable answer not archived: %s", exc)
+            return error
+        return DetectorAnswerInvalid(f"{error.message}; it is kept as {key}", begins=error.begins)

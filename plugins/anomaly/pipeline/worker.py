@@ -57,7 +57,8 @@ class Worker:
         self.chunks = Chunks(parts, stage=claiming)
         check, may_start = self.chunks.check, self._may_start
         write = partial(self._patiently, self._committing)
-        self.outcomes = Outcomes(parts, self.chunks, write=write, may_end=self._paid, stop=self.stop)
+        keep = partial(self._archiving.run, parts.keep_unreadable)
+        self.outcomes = Outcomes(parts, self.chunks, write=write, keep=keep, may_end=self._paid, stop=self.stop)
         self.detection = DetectionScheduler(
             parts,
             refusals=self.outcomes.detector,

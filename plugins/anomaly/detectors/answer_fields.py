@@ -1,0 +1,85 @@
+"""Converts values of an answer to what the database can store. Each function raises ValueError for a value that does not fit."""
+
+from __future__ import annotations
+
+import json
+import math
+from base64 import b64decode
+from typing import Any
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_TEXT_CHARS = 4000
+_SHOWN_CHARS = 40
+_DEPTH_MAX = 50
+_INTEGER_MAX = 2**63
+
+
+def number(value: Any) -> float:
+    """Return a finite number. A number in a string is none: `to_number(…)` in the mapping reads it."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("it is not a number")  # noqa: TRY004  # one error for all that does not fit
+    try:
+        found = float(value)
+    except OverflowError:
+        found = math.inf
+    if not math.isfinite(found):
+        raise ValueError("it is not finite")
+    return found
+
+
+def text(value: Any) -> str:
+    if isinstance(value, dict | list):
+        raise ValueError("it is not a string")  # noqa: TRY004  # as above
+    return str(_storable(str(value)))[:_TEXT_CHARS]
+
+
+def objects(value: Any) -> tuple[dict[str, Any], ...]:
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise ValueError("it is not a list of objects")
+    return tuple(_storable(value))
+
+
+def an_object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError("it is not an object")  # noqa: TRY004  # as above
+    return dict(_storable(value))
+
+
+def png(value: Any) -> bytes:
+    try:
+        content = b64decode(value.rpartition(",")[2], validate=True)  # a data URL ends in base64
+    except (ValueError, AttributeError):
+        content = b""
+    if not content.startswith(_PNG):
+        raise ValueError("it is not a PNG in base64")
+    return content
+
+
+def described(value: Any) -> str:
+    """Return what *value* is, in a few words for an error."""
+    match value:
+        case None | bool():
+            return json.dumps(value)
+        case str():
+            return f"the string {value[:_SHOWN_CHARS]!r}"
+        case int() | float():
+            return f"the number {value:.10g}" if isinstance(value, float) or abs(value) < _INTEGER_MAX else "a number beyond 64 bits"
+        case list() | dict():
+            return "a list" if isinstance(value, list) else "an object"
+        case _:
+            return f"nothing ({type(value).__name__})"
+
+
+def _storable(value: Any, depth: int = _DEPTH_MAX) -> Any:
+    """Return *value* as Postgres can store it in text and jsonb, without NUL and lone surrogates."""
+    if not depth:
+        raise ValueError("it is nested too deeply")
+    if isinstance(value, str):
+        return value.replace("\0", "").encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_storable(key): _storable(item, depth - 1) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_storable(item, depth - 1) for item in value]
+    if isinstance(value, int) and abs(value) >= _INTEGER_MAX:
+        raise ValueError("a number in it has more than 64 bits")
+    return number(value) if isinstance(value, float) else value

@@ -1,0 +1,91 @@
+"""Removes secrets from what a detector sends back, since detectors echo requests in their errors."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from base64 import b64encode
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, quote, quote_plus, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from anomaly.detectors.base import DetectorConnection
+
+CUT = "…"
+MIN_CHARS = 4
+"""A shorter secret is not looked for: it would be found in ordinary words."""
+_SECRET_NAME = re.compile(r"auth|code|cookie|credential|key|pass|secret|session|sig|token", re.IGNORECASE)
+_PLAIN_HEADERS = {"accept", "accept-encoding", "accept-language", "anthropic-beta", "anthropic-version", "content-type", "user-agent"}
+_LIKE_SECRET = re.compile(r"[A-Za-z0-9+/=_-]{33,}|(?<=\?)[^\s\"'<>]+|(?<=bearer )\S+|(?<=basic )[A-Za-z0-9+/=]{8,}", re.IGNORECASE)
+"""A key or a piece of an image in base64, a query string, and credentials of a header."""
+
+
+class Redaction:
+    """Replaces given secrets, in any of the forms in which they may be echoed."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        forms = {form for secret in secrets for form in _forms(secret) if len(form) >= MIN_CHARS}
+        pattern = "|".join(map(re.escape, sorted(forms, key=len, reverse=True))) or r"(?!)"
+        self._in_text = re.compile(pattern, re.IGNORECASE)
+        self._in_bytes = re.compile(pattern.encode("utf-8", "replace"), re.IGNORECASE)
+
+    @classmethod
+    def of(cls, connection: DetectorConnection) -> Redaction:
+        """Return the redaction of all that a connection sends as a secret: its password, headers, and keys in its address or body."""
+        return cls(_secrets(connection))
+
+    def ours(self, text: str) -> str:
+        """Return *text*, which the project has written, without the secrets."""
+        return self._in_text.sub(CUT, text)
+
+    def theirs(self, text: str) -> str:
+        """Return *text* of a detector without the secrets, and without what looks like a key, a query string or a piece of an image."""
+        return _LIKE_SECRET.sub(CUT, self.ours(text))
+
+    def raw(self, raw: bytes) -> bytes:
+        """Return *raw* without the secrets, and otherwise unchanged."""
+        return self._in_bytes.sub(CUT.encode(), raw)
+
+
+def _secrets(connection: DetectorConnection) -> Iterator[str]:
+    if connection.password:
+        yield connection.password
+        if connection.login:
+            yield f"{connection.login}:{connection.password}"
+    extra = dict(connection.extra)
+    headers = extra.pop("headers", {})
+    for name, value in headers.items() if isinstance(headers, dict) else ():
+        if name.lower() not in _PLAIN_HEADERS and isinstance(value, str):
+            yield value
+            yield value.rpartition(" ")[2]  # without "Bearer"
+    for address in (connection.base_url, extra.get("path")):
+        query = parse_qsl(urlsplit(address).query) if isinstance(address, str) else ()
+        yield from (value for name, value in query if _SECRET_NAME.search(name))
+    for name in ("body", "request"):
+        yield from _named_secrets(extra.get(name))
+
+
+def _named_secrets(document: Any, name: str = "") -> Iterator[str]:
+    """Yield the texts of a request's document that stand under a name such as `api_key`."""
+    if isinstance(document, dict):
+        for key, value in document.items():
+            yield from _named_secrets(value, key)
+    elif isinstance(document, list):
+        for value in document:
+            yield from _named_secrets(value, name)
+    elif isinstance(document, str) and _SECRET_NAME.search(name) and "{" not in document:
+        yield document
+
+
+def _forms(secret: str) -> Iterator[str]:
+    stripped = secret.strip()
+    yield stripped
+    yield quote(stripped, safe="", errors="replace")
+    yield quote_plus(stripped, errors="replace")
+    yield html.escape(stripped)
+    yield (in_json := json.dumps(stripped)[1:-1])
+    yield json.dumps(in_json)[1:-1]
+    yield b64encode(stripped.encode("utf-8", "replace")).decode().rstrip("=")
