@@ -129,7 +129,7 @@ class Archive:
     def put_unreadable(self, config: str, image_sha256: str, raw: bytes, *, reason: str) -> str:
         """Store an unreadable answer in place of an earlier one, with the reason in its metadata; return its key."""
         key = self._key("unreadable", config, image_sha256, None, "json" if is_json(raw) else "bin")
-        metadata = {"reason": reason.encode("ascii", "backslashreplace").decode()[:REASON_CHARS]}
+        metadata = {"reason": ascii(reason)[1:-1][:REASON_CHARS]}
         with self._translated("write"):
             self._client.put_object(Bucket=self._bucket, Key=key, Body=raw, Metadata=metadata)
         return key

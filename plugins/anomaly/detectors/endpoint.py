@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from base64 import b64encode
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 import requests
@@ -47,6 +47,14 @@ def session(settings: Settings, base_url: str) -> PooledSession:
     )
 
 
+class Reply(NamedTuple):
+    """An answer, not parsed yet."""
+
+    raw: bytes
+    headers: Mapping[str, str]
+    latency_ms: float
+
+
 class Endpoint:
     """The URL, headers and session to which a dialect posts."""
 
@@ -73,26 +81,33 @@ class Endpoint:
         Raises:
             AnomalyError: there is no answer, none with a status of 2xx, or none that *read* can read; see `detectors.errors`.
         """
-        content, content_type = body(image)
+        reply = self.post(*body(image), idempotency_key=idempotency_key)
+        try:
+            if len(reply.raw) > self._answer_max_bytes:
+                raise DetectorAnswerInvalid(f"an answer of more than {self._answer_max_bytes} bytes")  # noqa: TRY301  # as unreadable as others
+            verdict = read(reply.raw)
+        except DetectorAnswerInvalid as exc:
+            raise from_answer(
+                exc, reply.headers, reply.raw, origin=self._origin, redaction=self._redaction, image_sha256=image.sha256
+            ) from exc.__cause__  # exc may quote a secret
+        return Answer(raw=reply.raw, verdict=verdict, latency_ms=reply.latency_ms, pause_s=exhausted_for_s(reply.headers))
+
+    def post(self, body: bytes, content_type: str, *, idempotency_key: str) -> Reply:
+        """Send one request and return its answer, or a little more than the permitted bytes of a larger one.
+
+        Raises:
+            AnomalyError: there is no answer, or none with a status of 2xx; see `detectors.errors`.
+        """
         headers = {**self._headers, "Content-Type": content_type, "Idempotency-Key": idempotency_key}
         began = time.monotonic()
         try:
             with self._session.open_response(
-                "POST", self._url, origin=self._origin, headers=headers, timeout=self._timeout, body=content
+                "POST", self._url, origin=self._origin, headers=headers, timeout=self._timeout, body=body
             ) as response:
                 raw = self._raw(response)
         except REQUEST_ERRORS as exc:
             raise from_exception(exc, origin=self._origin) from exc
-        latency_ms = (time.monotonic() - began) * 1000
-        try:
-            if len(raw) > self._answer_max_bytes:
-                raise DetectorAnswerInvalid(f"an answer of more than {self._answer_max_bytes} bytes")  # noqa: TRY301  # as unreadable as others
-            verdict = read(raw)
-        except DetectorAnswerInvalid as exc:
-            raise from_answer(
-                exc, response.headers, raw, origin=self._origin, redaction=self._redaction, image_sha256=image.sha256
-            ) from exc.__cause__  # exc may quote a secret
-        return Answer(raw=raw, verdict=verdict, latency_ms=latency_ms, pause_s=exhausted_for_s(response.headers))
+        return Reply(raw, headers=response.headers, latency_ms=(time.monotonic() - began) * 1000)
 
     def _raw(self, response: BaseHTTPResponse) -> bytes:
         if response.status // 100 == 2:  # noqa: PLR2004  # a success

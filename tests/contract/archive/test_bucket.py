@@ -141,6 +141,19 @@ def test_answers_are_told_apart_by_configuration_image_and_batch(archive: Archiv
     assert archive.find_answer(CONFIG, sha256, batch=None) == b"1"
 
 
+@pytest.mark.parametrize(("raw", "extension"), [(b'{"detail": "busy"}', "json"), (b"<html>", "bin"), (b"[" * 60_000, "bin"), (b"", "bin")])
+def test_the_newest_unreadable_answer_about_an_image_is_kept_with_its_reason(
+    archive: Archive, client: S3Client, s3: S3, raw: bytes, extension: str
+) -> None:
+    archive.put_unreadable(CONFIG, an_image().sha256, raw, reason="an earlier one")
+    key = archive.put_unreadable(CONFIG, an_image().sha256, raw, reason="'score' is not a number: größer\nals 1" + "x" * 3000)
+    stored = client.get_object(Bucket=s3.bucket, Key=key)
+
+    assert f"unreadable/{CONFIG}/{an_image().sha256[:2]}/{an_image().sha256}.{extension}" in key
+    assert stored["Body"].read() == raw
+    assert stored["Metadata"]["reason"].startswith("'score' is not a number: gr")
+
+
 def test_a_heat_map_has_a_place_of_its_own(archive: Archive, client: S3Client, s3: S3) -> None:
     key = archive.put_heatmap(CONFIG, an_image().sha256, PNG, batch=None)
     stored = client.get_object(Bucket=s3.bucket, Key=key)

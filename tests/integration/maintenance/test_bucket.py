@@ -89,12 +89,19 @@ def commit(db: RecordsDb, number: int, keys: ArchiveKeys, *, config: str = CONFI
     return claim.record_id
 
 
+def unreadable(archive: Archive, number: int) -> str:
+    """An unreadable answer, to which no result refers."""
+    return archive.put_unreadable(CONFIG, an_image(number).sha256, b"<html>", reason="it is not JSON")
+
+
 def age_of_results(db: RecordsDb, record_id: int) -> None:
     db.do("update anomaly.ai_results set created_at = now() - interval '31 days' where record_id = %(id)s", id=record_id)
 
 
 def keys(archive: Archive) -> set[str]:
-    return {each.key for folder in ("images", "answers", "heatmaps", "runs") for page in archive.pages(folder) for each in page}
+    return {
+        each.key for folder in ("images", "answers", "heatmaps", "unreadable", "runs") for page in archive.pages(folder) for each in page
+    }
 
 
 # ── the bucket itself
@@ -142,7 +149,7 @@ def test_objects_that_no_result_of_these_days_uses_go_and_the_others_stay(archiv
     age_of_results(db, commit(db, 1, used_again))
     commit(db, 1, used_again)
     commit(db, 2, young)
-    gone = {unused.image_key, unused.answer_key, unused.heatmap_key, archive.put_report("old", b"{}")}
+    gone = {unused.image_key, unused.answer_key, unused.heatmap_key, archive.put_report("old", b"{}"), unreadable(archive, 3)}
     before = keys(archive)
 
     looked = sweep_bucket(archive, store, days=DAYS, now=LATER, dry_run=True)
@@ -150,6 +157,7 @@ def test_objects_that_no_result_of_these_days_uses_go_and_the_others_stay(archiv
         "images": (1, 0),
         "answers": (1, 0),
         "heatmaps": (1, 0),
+        "unreadable": (1, 0),
         "runs": (1, 0),
     }
     assert looked["images"]["bytes"] == len(an_image(0).content)
@@ -196,6 +204,13 @@ def test_what_may_be_in_flight_is_no_orphan(archive: Archive, store: Maintenance
     found = unreferenced_objects(archive, store, before=datetime.now(UTC) - timedelta(hours=24), delete=True)
     assert (found.too_young, found.found, found.deleted) == (3, 0, 0)
     assert len(keys(archive)) == 3
+
+
+def test_an_unreadable_answer_is_no_orphan(archive: Archive, store: MaintenanceStore) -> None:
+    key = unreadable(archive, 0)
+    found = unreferenced_objects(archive, store, before=LATER, delete=True)
+    assert (found.objects, found.found, found.foreign) == (0, 0, 0)
+    assert keys(archive) == {key}
 
 
 def test_a_key_that_is_none_of_ours_is_left_alone(archive: Archive, s3: S3, store: MaintenanceStore) -> None:
