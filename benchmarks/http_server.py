@@ -134,7 +134,8 @@ class HttpConnection(DelayedProtocol):
         size = sum(map(len, pieces))
         bodiless = self._request is not None and self._request.method == "HEAD"
         self._request = None
-        head = b"HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n"
+        # obstore takes a put without an ETag for a failure.
+        head = b'HTTP/1.1 %d %s\r\nETag: "0"\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n'
         phrase = HTTPStatus(status).phrase.encode()
         self.transport.writelines([head % (status, phrase, content_type, size), *(() if bodiless else pieces)])
 

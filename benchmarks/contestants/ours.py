@@ -88,7 +88,8 @@ def _process(job: Job, description: dict[str, Any], map_index: int) -> tuple[flo
 
 def _context(job: Job, map_index: int) -> Any:
     ti = SimpleNamespace(map_index=map_index, try_number=1, max_tries=3, get_task_states=lambda **_: {})
-    dag_run = SimpleNamespace(dag_id="benchmarks", run_id="benchmark", run_type="manual", triggering_user_name=None)
+    dag_run = SimpleNamespace(dag_id="benchmarks", run_id="benchmark", run_type="manual", conf={}, triggering_user_name=None)
     # One chunk a task; each task claims the next ones itself.
     params = PARAMS | {"batch_size": CHUNK_SIZE * job.tasks}
-    return {"ti": ti, "dag_run": dag_run, "params": params, "task_state_store": TaskState(), "outlet_events": {None: SimpleNamespace()}}
+    context = {"ti": ti, "dag": SimpleNamespace(params=PARAMS), "dag_run": dag_run, "params": params}
+    return context | {"task_state_store": TaskState(), "outlet_events": {None: SimpleNamespace()}}

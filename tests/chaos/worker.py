@@ -72,6 +72,7 @@ def context_of(asked: dict[str, Any]) -> Any:
     run = asked["run"]
     interval = {name: run[name] and datetime.fromisoformat(run[name]) for name in ("data_interval_start", "data_interval_end")}
     return {
+        "dag": SimpleNamespace(params=PARAMS),
         "dag_run": SimpleNamespace(dag_id="chaos", run_id=run["run_id"], run_type=DagRunType(run["run_type"]), conf={}, **interval),
         "params": PARAMS | run["params"],
         "ti": Ti(map_index=asked["map_index"], try_number=asked["try_number"], max_tries=asked["max_tries"], states={}),

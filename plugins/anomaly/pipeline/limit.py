@@ -24,6 +24,9 @@ STEADY_FACTOR = 1.3
 """A lower limit is tried only after two rounds whose latencies differ by less: nothing can be learned while it varies by itself."""
 LOWER_FIRST, LOWER_WAIT, LOWER_WAIT_MAX = 2, 4, 64
 """Rounds before the first trial of a lower limit, before the second, and the most between two; doubles after each one without success."""
+TRIAL_MIN_S = 1.0
+"""Without a rise of the latency, a lower limit is tried only where answers take at least this long. A shorter queue does no harm, and a
+trial costs throughput."""
 RAISE_WAIT_MAX = 2
 """Most rounds between two trials of a higher limit, which costs no throughput."""
 
@@ -166,7 +169,7 @@ class Limit:
         if self._was_overloaded:
             self._was_overloaded = self._limit + 1 < self._ceiling
             self._begin(Phase.HOLD, self._limit + 1)
-        elif (is_slow or self._lower_in <= 0) and is_steady and self._limit > 1:
+        elif (is_slow or (self._lower_in <= 0 and took_s >= TRIAL_MIN_S)) and is_steady and self._limit > 1:
             self._begin(Phase.LOWERED, self._limit * LOWER)
         elif self._limit < self._ceiling and self._raise_in <= 0:
             self._begin(Phase.RAISED, max(self._limit + 1, self._limit * RAISE))
