@@ -8,6 +8,7 @@ AnomalyError                        each error has a stable `code`, which is sto
 │   ├── ImageTruncated
 │   ├── ImageTooLarge
 │   ├── ImageTooManyPixels
+│   ├── ImageTooExpensive
 │   ├── AddressBlocked
 │   └── DetectorRefused
 ├── Retryable                       the record is tried again later
@@ -92,6 +93,12 @@ class ImageTooManyPixels(RecordRejected):
     """Raised when an image has more pixels than allowed."""
 
     code = "image_too_many_pixels"
+
+
+class ImageTooExpensive(RecordRejected):
+    """Raised when decoding an image would take far more memory or time than an image of its size needs."""
+
+    code = "image_too_expensive"
 
 
 class AddressBlocked(RecordRejected):
