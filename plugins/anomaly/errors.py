@@ -41,11 +41,12 @@ class AnomalyError(Exception):
     code = "anomaly_error"
     may_concern_run = False
     """True if the same failure of every record means that a setting is wrong."""
+    _run_error: type[RunStopped] | None = None
 
     @property
     def run_error(self) -> type[RunStopped]:
         """The error that stops the run if this one concerns all records."""
-        return Misconfigured
+        return self._run_error or Misconfigured
 
     def as_run_error(self) -> RunStopped:
         """Return the error that stops the run, in the same words."""
@@ -118,12 +119,8 @@ class DetectorRefused(RecordRejected):
 
     def __init__(self, message: str, *, run_error: type[RunStopped] | None = None, by_content: bool = False) -> None:
         super().__init__(message)
-        self._run_error = run_error or Misconfigured
+        self._run_error = run_error
         self.may_concern_run = not by_content
-
-    @property
-    def run_error(self) -> type[RunStopped]:
-        return self._run_error
 
 
 class Retryable(AnomalyError):
@@ -151,10 +148,7 @@ class DetectorOverloaded(Retryable):
 
 
 class DetectorAnswerInvalid(Retryable):
-    """Raised when the detector's answer does not match its connection.
-
-    *begins* quotes the answer. *raw* is at most 64 KiB of it, and *image_sha256* the image, for the archive.
-    """
+    """Raised when the detector's answer does not match its connection. *begins* quotes it; *raw* is at most 64 KiB of it."""
 
     code = "detector_answer_invalid"
     may_concern_run = True
