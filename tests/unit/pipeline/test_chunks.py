@@ -83,7 +83,7 @@ def test_after_three_chunks_with_failures_no_further_one_is_claimed() -> None:
     settings = replace(SETTINGS, detector_slots=1, breaker_failures=1000, detector_retries=0)
     with pytest.raises(errors.ChunkIncomplete):
         Bench(store, detector=FakeDetector(lambda _n, _b: errors.DetectorFailed("500")), settings=settings).drain()
-    under_way = 2 * settings.detector_slots + settings.fetch_workers + settings.archive_workers
+    under_way = max(2 * settings.detector_slots + settings.fetch_workers + settings.archive_workers, 2 * settings.refusals_max + 2)
     waiting = 2 * settings.detector_slots
     assert UNFINISHED_MAX <= len(store.opened) <= UNFINISHED_MAX - 1 + under_way + waiting
 
