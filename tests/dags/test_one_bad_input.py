@@ -60,7 +60,10 @@ BAD_IMAGES: dict[str, tuple[Reply, str]] = {
     "redirect to http://[": (redirect("http://["), "address_blocked"),
     "redirect to //[": (redirect("//["), "address_blocked"),
     "redirect to [cdn]": (redirect("https://[cdn]/x.png"), "address_blocked"),
-    "redirect to a sign that is many letters": (redirect("https://\u2100.example/x.png"), "address_blocked"),
+    "redirect to a sign that is many letters": (
+        Reply(raw="HTTP/1.1 302 Found\r\nLocation: https://\u2100.example/x.png\r\nContent-Length: 0\r\n\r\n".encode()),
+        "address_blocked",
+    ),
     "redirect to another scheme": (redirect("ftp://127.0.0.1/x.png"), "address_blocked"),
     "redirect to metadata": (redirect("http://169.254.169.254/latest/meta-data/"), "address_blocked"),
     "redirect for ever": (redirect("?"), "image_denied"),
@@ -136,6 +139,10 @@ def env(**variables: str) -> Callable[[World], dict[str, str]]:
     return lambda _: variables
 
 
+def images(**extra: Any) -> Callable[[World], dict[str, str]]:
+    return env(AIRFLOW_CONN_ANOMALY_IMAGES=json.dumps({"conn_type": "http", "extra": extra}))
+
+
 def detector(**changed: Any) -> Callable[[World], dict[str, str]]:
     def arrange(world: World) -> dict[str, str]:
         connection = json.loads(world.env["AIRFLOW_CONN_ANOMALY_DETECTOR"])
@@ -174,7 +181,8 @@ WRONG_SETTINGS: dict[str, tuple[Callable[[World], dict[str, str]], str]] = {
     "a dialect that does not exist": (detector(extra={"dialect": "openapi"}), "'openapi'"),
     "a host that wants a login": (host_answers(401), "401"),
     "a host that forbids": (host_answers(403), "403"),
-    "a private network that is not allowed": (env(AIRFLOW_CONN_ANOMALY_IMAGES=json.dumps({"conn_type": "http"})), "allow_networks"),
+    "a private network that is not allowed": (images(allow_ports=["1-65535"]), "allow_networks"),
+    "a port that is not allowed": (images(allow_networks=["127.0.0.0/8"]), "allow_ports"),
     "a bucket that does not exist": (bucket(extra={"bucket": "nobody-made-it"}), "no such bucket"),
     "a wrong secret of the bucket": (bucket(password="wrong"), "secret key is wrong"),  # noqa: S106  # it is what the test gives
     "a setting out of bounds": (env(ANOMALY_DETECTOR_SLOTS="0"), "ANOMALY_DETECTOR_SLOTS"),

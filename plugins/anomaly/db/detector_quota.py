@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from anomaly.models.quota import LATE_S, Share
 
@@ -69,7 +69,8 @@ class DetectorQuotaStore:
             "answers": demand.answers,
         }
         row = self._database.fetch_all("share_detector", params, idempotent=False)[0]
-        return Share(**{**row, "starts": tuple(row["starts"])})
+        share: dict[str, Any] = {**row, "starts": tuple(row["starts"])}
+        return Share(**share)
 
 
 class DetectorPauseStore:

@@ -159,7 +159,11 @@ class Chunks:
 
     async def mark_alone(self, claim: Claim, *, alone: bool) -> None:
         """Write down whether a suspect is the only record in work; raises LeaseLost if someone else holds the chunk."""
-        await self._stage.run(partial(self._parts.store.mark_alone, claim, self._parts.holder, alone=alone))
+        try:
+            await self._stage.run(partial(self._parts.store.mark_alone, claim, self._parts.holder, alone=alone))
+        except LeaseLost:
+            self._lost(claim.chunk)
+            raise
 
     async def end(self, claim: Claim, event: str, error: AnomalyError | None, timings: Timings) -> None:
         """Count how a record ended, and end its chunk after its last one; `unfinished` leaves it claimed for the task's next try."""

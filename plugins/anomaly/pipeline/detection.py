@@ -26,15 +26,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_JITTER = 1.1
-INVALID_RETRIES = 1
-"""Further requests after an unreadable answer: the detector answers, and most likely gives the same answer again."""
+INVALID_RETRIES = 1  # further requests after an unreadable answer, which most likely comes again
 
 
 class DetectionScheduler:
     """Decides which record asks the detector, and when. For the event loop's thread.
 
     Args:
-        refusals: the detector's refusals; a first few requests try a detector that has not answered yet.
+        refusals: limits the first requests to a detector that has not answered yet.
         stage: as many threads as slots.
         sharing: one thread for the statement that shares the detector's quota.
         paid: tasks whose request is in flight or answered; they may end after a stop.
@@ -234,6 +233,7 @@ class DetectionScheduler:
     def _shared(self, hold_s: float) -> None:
         if hold_s > max(0.1, self._throttle.wait_s()):
             self._hold(hold_s)
+        self.report()
         self.dispatch()
 
     async def renew_share(self) -> None:

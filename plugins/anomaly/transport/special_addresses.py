@@ -86,7 +86,8 @@ def _is_refused(network: IPv4Network | IPv6Network) -> bool:
             return True
         if not network.overlaps(GLOBAL_UNICAST):
             return not network.overlaps(NAT64)
-    return any(network.subnet_of(refused) for refused in _REFUSED[network.version])  # type: ignore[arg-type]  # of one version
+    first, last = network.network_address, network.broadcast_address
+    return any(first in refused and last in refused for refused in _REFUSED[network.version])
 
 
 def main(paths: Sequence[str]) -> int:
