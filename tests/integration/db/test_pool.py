@@ -205,7 +205,7 @@ SPECIFIC: list[tuple[Exception, type[AnomalyError]]] = [
     (errors.LockNotAvailable("x"), DatabaseUnavailable),
     (errors.QueryCanceled("x"), DatabaseUnavailable),
     (errors.AdminShutdown("x"), DatabaseUnavailable),
-    (errors.ReadOnlySqlTransaction("x"), DatabaseUnavailable),
+    (errors.ReadOnlySqlTransaction("x"), Misconfigured),
     (psycopg.OperationalError("connection refused"), DatabaseUnavailable),
     (sqlalchemy_errors.TimeoutError("x"), DatabaseUnavailable),
 ]

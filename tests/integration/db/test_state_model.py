@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from anomaly.errors import DetectorFailed, LeaseLost
+from anomaly.errors import DetectorFailed, LeaseLost, Throttled
 from anomaly.models.runs import BatchId, Holder
 from tests.parts.record_builders import ARCHIVED, START, TABLES, RecordsDb, an_answer
 from tests.parts.state_model import Batch, Chunk, Record, StateModel
@@ -138,7 +138,7 @@ class Model(RuleBasedStateMachine):
         return self._with_holder(kind, run, began_at, self.holders[-1 - b % len(self.holders)], a)
 
     def _with_claim(self, kind: str, claim: Claim, holder: Holder, *, odd: bool) -> Op:
-        store, error = self.store, DetectorFailed("503")
+        store, error, pause = self.store, DetectorFailed("503"), Throttled("429", retry_after_s=LEASE_S)
         match kind:
             case "commit":
                 return Op(lambda: self._commit(claim, holder), lambda model: model.commit(claim))
@@ -147,7 +147,7 @@ class Model(RuleBasedStateMachine):
             case "quarantine":
                 return Op(lambda: store.quarantine(claim, error=error, timings={}), lambda model: model.fail(claim, permanent=True))
             case "give back":
-                return Op(lambda: store.give_back(claim, error=error, not_before_s=LEASE_S), lambda model: model.give_back(claim))
+                return Op(lambda: store.give_back(claim, error=pause, not_before_s=LEASE_S), lambda model: model.give_back(claim))
         return Op(lambda: store.mark_alone(claim, holder, alone=not odd), lambda model: model.mark_alone(claim, holder, alone=not odd))
 
     def _without_holder(self, kind: str, run: Run, began_at: datetime, origin: Origin, *, size: int) -> Op:

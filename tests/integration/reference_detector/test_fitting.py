@@ -87,4 +87,4 @@ def test_a_damaged_state_is_fitted_anew(tmp_path: Path, keep: int) -> None:
 def test_a_state_that_cannot_be_kept_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").touch()
     assert score_of(Watched(tmp_path / "file").fit(), WHOLE.rest[0]) > 0
-    assert "fitted state not kept" in caplog.text
+    assert "fitted state not written" in caplog.text
