@@ -38,6 +38,7 @@ FORBIDDEN = {
     "a package registry": r"pypi[.]org|pythonhosted[.]org|deb[.]debian[.]org|registry[.]npmjs|proxy[.]golang",
     "a private key": r"BEGIN [A-Z ]*PRIVATE KE[Y]",
     "an access key of AWS": r"\bAKIA[0-9A-Z]{16}\b",
+    "a conflict of a merge": r"(?m)^(<<<<<<[<] |>>>>>>[>] )",
     "a task left for later": r"\b(TODO|FIXME|XXX)[:(]",
 }
 
