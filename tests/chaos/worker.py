@@ -75,7 +75,13 @@ def context_of(asked: dict[str, Any]) -> Any:
         "dag": SimpleNamespace(params=PARAMS),
         "dag_run": SimpleNamespace(dag_id="chaos", run_id=run["run_id"], run_type=DagRunType(run["run_type"]), conf={}, **interval),
         "params": PARAMS | run["params"],
-        "ti": Ti(map_index=asked["map_index"], try_number=asked["try_number"], max_tries=asked["max_tries"], states={}),
+        "ti": Ti(
+            map_index=asked["map_index"],
+            try_number=asked["try_number"],
+            max_tries=asked["max_tries"],
+            states={},
+            task=SimpleNamespace(outlets=[]),
+        ),
         "outlet_events": Events(),
         "task_state_store": Memory(asked["memory"]),
     }
