@@ -94,7 +94,7 @@ def _refused(ended: subprocess.CompletedProcess[str], sentence: str) -> str:
 
 def _still(server: Server, running: set[str]) -> None:
     """Expect only these services to run, and no restarts."""
-    time.sleep(QUIET_S)
+    time.sleep(QUIET_S)  # long enough for a container that loops to be restarted
     found = [
         line.split() for line in server.inspect('{{index .Config.Labels "com.docker.compose.service"}} {{.State.Status}} {{.RestartCount}}')
     ]

@@ -24,7 +24,7 @@ STEADY_FACTOR = 1.3
 """A lower limit is tried only after two rounds whose latencies differ by less: nothing can be learned while it varies by itself."""
 LOWER_FIRST, LOWER_WAIT, LOWER_WAIT_MAX = 2, 4, 64
 """Rounds before the first trial of a lower limit, before the second, and the most between two; doubles after each one without success."""
-TRIAL_MIN_S = 1.0
+TRIAL_MIN_S = 0.3
 """Without a rise of the latency, a lower limit is tried only where answers take at least this long. A shorter queue does no harm, and a
 trial costs throughput."""
 RAISE_WAIT_MAX = 2

@@ -111,14 +111,12 @@ def test_latency_that_does_not_depend_on_load_costs_at_most_15_percent(case: str
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4, 8, 16])
-def test_a_detector_that_queues_for_long_gets_fewer_requests_and_loses_no_throughput(workers: int) -> None:
+def test_a_detector_that_queues_gets_about_as_many_requests_as_it_has_workers_and_loses_no_throughput(workers: int) -> None:
     limited = Run(Limit(ceiling=SLOTS), Detector(noisy(lambda _t, _n: 0.2), lambda _: workers), records=max(1000, 600 * workers))
     at_slots = Run(Fixed(), Detector(noisy(lambda _t, _n: 0.2), lambda _: workers), records=max(1000, 600 * workers))
     last = [limit for _, limit in limited.limits[-len(limited.limits) // 4 :]]
     assert limited.now <= 1.15 * at_slots.now
-    assert workers <= sum(last) / len(last)
-    settled_s = limited.took[-len(limited.took) // 4 :]
-    assert sum(settled_s) / len(settled_s) <= 1.3  # a queue of a second does no harm
+    assert workers <= sum(last) / len(last) <= max(2.5 * workers, 4)
 
 
 def test_a_capacity_that_drops_to_a_quarter_and_comes_back_is_followed_within_seconds() -> None:
@@ -128,7 +126,7 @@ def test_a_capacity_that_drops_to_a_quarter_and_comes_back_is_followed_within_se
     limited = Run(Limit(ceiling=SLOTS), Detector(noisy(lambda _t, _n: 0.2), workers), records=9000)
     at_slots = Run(Fixed(), Detector(noisy(lambda _t, _n: 0.2), workers), records=9000)
     assert limited.now <= 1.15 * at_slots.now
-    assert limited.limit_at(40) <= 24
+    assert limited.limit_at(40) <= 20
     assert limited.limit_at(75) >= 28
 
 
@@ -138,7 +136,7 @@ def test_a_queue_that_grows_is_not_driven_into_timeouts() -> None:
 
     limited = Run(Limit(ceiling=SLOTS), Detector(noisy(lambda _t, _n: 0.5), workers), records=2000)
     assert max(limited.took) < 30
-    assert max(limited.took[-200:]) < 5
+    assert max(limited.took[-200:]) < 3
 
 
 # ── explicit overloads, and what is not tried
