@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -112,6 +113,31 @@ def test_airflow_executes_exactly_one_file_of_the_plugins_folder(syntax: str, tm
     command = [sys.executable, "-c", LISTING, str(folder)]
     ended = subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=60)  # noqa: S603 - our own text
     assert ended.stdout.splitlines()[-3:] == ["['anomaly_plugin']", "anomaly", "{}"], ended
+
+
+COPY = """
+import sys
+sys.argv[1:] = ["migrate", "--dsn", "host=127.0.0.1 port=1"]
+from airflow import plugins_manager
+plugins, errors = plugins_manager._get_plugins()
+print(*(plugin.name for plugin in plugins if str(plugin.source).startswith("$PLUGINS")))
+print(errors)
+"""
+
+
+@pytest.mark.parametrize("ignored", [True, False])
+def test_a_copy_of_the_package_in_another_plugins_folder_ends_no_process_and_hides_no_plugin(tmp_path: Path, *, ignored: bool) -> None:
+    ignore = shutil.ignore_patterns("__pycache__", *([] if ignored else [".airflowignore"]))
+    shutil.copytree(ROOT / "plugins" / "anomaly", tmp_path / "plugins" / "anomaly", ignore=ignore)
+    theirs = "from airflow.plugins_manager import AirflowPlugin\nclass Theirs(AirflowPlugin):\n    name = 'theirs'\n"
+    (tmp_path / "plugins" / "theirs.py").write_text(theirs)
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "ANOMALY", "PYTHON"))}
+    env |= {"AIRFLOW_HOME": str(tmp_path), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+    ended = subprocess.run([sys.executable, "-c", COPY], env=env, capture_output=True, text=True, check=False, timeout=100)  # noqa: S603  # our own text
+    assert ended.returncode == 0, ended.stderr
+    *_, names, errors = ended.stdout.splitlines()
+    assert sorted(names.split()) == (["theirs"] if ignored else ["anomaly", "theirs"])
+    assert errors == "{}", ended.stderr
 
 
 def test_the_wheel_requires_the_packages_of_requirements_txt_in_a_range_that_holds_the_pinned_version() -> None:

@@ -12,7 +12,7 @@ from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
 from yoyo.connections import parse_uri
 
 from anomaly.db.errors import translating
-from anomaly.db.statements import FOLDER
+from anomaly.db.statements import FOLDER, no_sql
 from anomaly.errors import Misconfigured
 
 if TYPE_CHECKING:
@@ -43,8 +43,9 @@ def migrate(dsn: str) -> list[str]:
 
     Raises:
         DatabaseUnavailable: the database cannot be reached, or another migration took too long.
-        Misconfigured: the login is refused, or may not create the schema.
+        Misconfigured: the login is refused, or may not create the schema, or the files of the migrations are missing.
     """
+    known_migrations()
     with translating(), psycopg.connect(dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S) as connection:
         connection.execute("select set_config('lock_timeout', %s, false)", [f"{LOCK_TIMEOUT_S}s"])
         connection.execute("select pg_advisory_lock(hashtext('anomaly migrations'))")
@@ -94,8 +95,14 @@ def check_migrations(connection: psycopg.Connection[Any]) -> None:
 
 
 def known_migrations() -> set[str]:
-    """Return the ids of the migrations that this version ships."""
-    return {path.stem for path in MIGRATIONS.glob("*.sql")}
+    """Return the ids of the migrations that this version ships.
+
+    Raises:
+        Misconfigured: their files are missing.
+    """
+    if not (known := {path.stem for path in MIGRATIONS.glob("*.sql")}):
+        raise Misconfigured(no_sql(MIGRATIONS))
+    return known
 
 
 def applied_migrations(connection: psycopg.Connection[Any]) -> set[str]:

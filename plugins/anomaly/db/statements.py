@@ -10,19 +10,25 @@ from typing import Any, LiteralString
 from anomaly.errors import Misconfigured
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-FOLDER = next(folder for folder in (_PACKAGE / "sql", _PACKAGE.parents[1] / "include" / "sql") if folder.is_dir())
+FOLDER = _PACKAGE / "sql" if (_PACKAGE / "sql").is_dir() else _PACKAGE.parents[1] / "include" / "sql"
 """`anomaly/sql` in an installed wheel, `include/sql` in a checkout."""
 PARAMETER = re.compile(r"%\((\w+)\)s")
 """A named parameter in a statement."""
 
 
 class Statements:
-    """The statements of a folder, read once, without those in its `migrations/`."""
+    """The statements of a folder, read once, without those in its `migrations/`.
+
+    Raises:
+        Misconfigured: there are none.
+    """
 
     def __init__(self, folder: Path = FOLDER) -> None:
         self.folder = folder
         # LiteralString to a type checker: the files belong to the project, and no text is composed at run time.
         self._texts: dict[str, Any] = {path.stem: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.sql"))}
+        if not self._texts:
+            raise Misconfigured(no_sql(folder))
 
     def text(self, name: str) -> LiteralString:
         """Return the statement of that name, with named parameters.
@@ -39,6 +45,11 @@ class Statements:
     def names(self) -> list[str]:
         """Return the names of all statements."""
         return list(self._texts)
+
+
+def no_sql(folder: Path) -> str:
+    """Return the sentence for a folder that should hold SQL files, and holds none."""
+    return f"there are no SQL files in {folder}: install the project's wheel, or copy include/sql to {FOLDER}"
 
 
 @cache

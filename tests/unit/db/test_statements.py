@@ -22,8 +22,14 @@ def test_a_statement_is_its_files_text_whatever_becomes_of_the_file_later(tmp_pa
 
 
 def test_an_unknown_statement_is_refused_with_its_name(tmp_path: Path) -> None:
+    (tmp_path / "one.sql").write_text("select 1")
     with pytest.raises(Misconfigured, match=r"there is no statement two\.sql"):
         Statements(tmp_path).text("two")
+
+
+def test_a_folder_without_sql_files_is_refused_with_its_path(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match=f"there are no SQL files in {tmp_path}: install the project's wheel, or copy include/sql to "):
+        Statements(tmp_path)
 
 
 def test_the_shipped_statements_are_read_once_and_hold_no_migrations() -> None:
