@@ -6,7 +6,6 @@ outcome to a file; a killed one leaves none.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import logging
 import os
@@ -21,10 +20,9 @@ from airflow.sdk import Asset
 from airflow.sdk.api.datamodels._generated import DagRunType  # the type in a task's context; it has no public name
 from airflow.sdk.execution_time.context import set_current_context
 
+from anomaly.dags import detection as dag
 from anomaly.errors import RunStopped, TryEnded
 from anomaly.tasks import detection
-
-DAG_FILE = Path(__file__).parents[2] / "dags" / "anomaly_detection.py"
 
 log = logging.getLogger("chaos")
 
@@ -55,17 +53,7 @@ class Events(dict[Any, Any]):
         return SimpleNamespace()
 
 
-def default_params() -> dict[str, Any]:
-    """Return the params of the DAG file with their defaults."""
-    spec = importlib.util.spec_from_file_location("dag_file", DAG_FILE)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return {name: param.value for name, param in module.PARAMS.items()}
-
-
-PARAMS = default_params()
+PARAMS = {name: param.value for name, param in dag.PARAMS.items()}
 
 
 def context_of(asked: dict[str, Any]) -> Any:

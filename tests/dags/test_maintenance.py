@@ -165,8 +165,7 @@ def test_the_doctor_is_red_once_with_what_is_bad(world: World) -> None:
 SCHEDULE = """
 import sys
 sys.path.insert(0, sys.argv[1])
-import anomaly_maintenance
-dag = anomaly_maintenance.DAG
+from anomaly_maintenance import anomaly_maintenance as dag
 print(type(dag.timetable).__name__, getattr(dag.timetable, "expression", None), getattr(dag.timetable, "timezone", None), dag.catchup)
 """
 

@@ -29,10 +29,10 @@ INTERVALS = """
 import json, sys
 import pendulum
 sys.path.insert(0, sys.argv[1])
-import anomaly_detection
+from anomaly_detection import anomaly_detection
 from airflow.serialization.encoders import coerce_to_core_timetable
 from airflow.timetables.base import TimeRestriction
-timetable = coerce_to_core_timetable(anomaly_detection.DAG.timetable)
+timetable = coerce_to_core_timetable(anomaly_detection.timetable)
 first, last = (pendulum.parse(text) for text in sys.argv[2:4])
 restriction = TimeRestriction(earliest=first, latest=last, catchup=True)
 found, interval = [], None

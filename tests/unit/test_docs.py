@@ -77,7 +77,7 @@ def test_a_figure_before_the_name_of_a_setting_is_its_default() -> None:
 
 def params_of_the_dag() -> dict[str, Any]:
     """The DAG's params and their defaults, read and not imported: Airflow takes seconds."""
-    tree = ast.parse((ROOT / "dags" / "anomaly_detection.py").read_text())
+    tree = ast.parse((ROOT / "plugins" / "anomaly" / "dags" / "detection.py").read_text())
     (found,) = (node.value for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "PARAMS")
     assert isinstance(found, ast.Dict)
     names = [ast.literal_eval(key) for key in found.keys if key]

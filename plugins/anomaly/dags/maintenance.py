@@ -1,0 +1,179 @@
+"""### Maintains the records database and the bucket.
+
+| task | what it does |
+|---|---|
+| `retention` | deletes log entries, ended batches and chunks, and objects of the bucket past `ANOMALY_RETENTION_…` |
+| `orphans` | finds objects that no result refers to, and results whose objects are missing |
+| `alert` | fails if a due record is older than `ANOMALY_ALERT_DUE_AGE_S` |
+| `vacuum_hints` | lists tables that need vacuum or analyze |
+| `doctor` | checks connections, privileges, schema, bucket, detector, pool, clocks and settings |
+| `requeue` | makes quarantined records pending again |
+
+A triggered run is a dry run by default, which only counts. A scheduled run (`ANOMALY_MAINTENANCE_SCHEDULE`) makes changes, but never
+deletes orphans and never requeues.
+
+`requeue` chooses quarantined records by the code of their last error, by the time of their capture, or by id; if several are given,
+all have to match. The records become pending with no attempt counted, and the next run of `anomaly_detection` whose window holds them
+claims them. `anomaly.processing_log` has who requeued a record.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.sdk import CronTriggerTimetable, Param, RetryDecision, RetryPolicy, dag, task
+from airflow.sdk.exceptions import AirflowTimetableInvalid
+
+from anomaly.dags.time_zone import time_zone
+
+SCHEDULE = os.environ.get("ANOMALY_MAINTENANCE_SCHEDULE", "")
+PARAMS = {
+    "dry_run": Param(True, type="boolean", title="Dry run", description="Count, and change nothing."),
+    "tasks": Param(
+        None,
+        type=["null", "array"],
+        items={"type": "string", "enum": ["retention", "orphans", "alert", "vacuum_hints", "doctor", "requeue"]},
+        minItems=1,
+        title="Tasks",
+        description="Empty: only requeue if quarantined records are chosen below, otherwise all but requeue.",
+    ),
+    "delete_orphans": Param(
+        False,
+        type="boolean",
+        title="Delete orphans",
+        description="Delete the objects that no result refers to. Best while no detection run is active. Never in a dry run.",
+    ),
+    "orphan_age_h": Param(
+        24,
+        type="integer",
+        minimum=1,
+        maximum=8760,
+        title="Age of orphans in hours",
+        description="Younger objects are kept, since they may belong to records in progress.",
+    ),
+    "detector": Param(
+        "anomaly_detector",
+        type="string",
+        minLength=1,
+        maxLength=250,
+        title="Detector",
+        description="Airflow connection of the detector, to which the doctor sends one request with a generated image.",
+    ),
+    "error_code": Param(
+        None,
+        type=["null", "string"],
+        maxLength=100,
+        title="Requeue: error code",
+        description="Code of the last failure, such as image_not_found. Empty: any.",
+    ),
+    "window_start": Param(
+        None,
+        type=["null", "string"],
+        format="date-time",
+        title="Requeue: captured from",
+        description="Inclusive. Empty: no start.",
+    ),
+    "window_end": Param(
+        None, type=["null", "string"], format="date-time", title="Requeue: captured before", description="Exclusive. Empty: no end."
+    ),
+    "record_ids": Param(
+        None,
+        type=["null", "array"],
+        items={"type": "integer"},
+        minItems=1,
+        maxItems=10_000,
+        title="Requeue: record ids",
+        description="Empty: any.",
+    ),
+}
+
+
+class NoRetryOnConfigurationError(RetryPolicy):
+    """Does not retry errors that a person has to fix."""
+
+    def evaluate(self, exception: BaseException, *_: Any, **__: Any) -> RetryDecision:
+        from anomaly.errors import RunStopped
+
+        return RetryDecision.fail(reason=str(exception)) if isinstance(exception, RunStopped) else RetryDecision.default()
+
+
+def timetable() -> CronTriggerTimetable:
+    """Return the schedule.
+
+    Raises:
+        ValueError: a variable is wrong; the sentence names it.
+    """
+    made = CronTriggerTimetable(SCHEDULE, timezone=time_zone())
+    try:
+        made.validate()
+    except AirflowTimetableInvalid as exc:
+        raise ValueError(f"ANOMALY_MAINTENANCE_SCHEDULE is not a cron expression such as '30 3 * * *': {SCHEDULE!r}: {exc}") from exc
+    return made
+
+
+@dag(
+    schedule=timetable() if SCHEDULE else None,
+    start_date=datetime(2000, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,
+    params=PARAMS,
+    doc_md=__doc__,
+    tags=["anomaly", "maintenance"],
+    default_args={
+        "owner": "anomaly",
+        "retries": 3,
+        "retry_delay": timedelta(seconds=30),
+        "retry_exponential_backoff": 2.0,
+        "retry_policy": NoRetryOnConfigurationError(),
+    },
+)
+def anomaly_maintenance() -> None:
+    # The tasks are independent: each is a leaf, so the run fails if one of them does.
+    @task
+    def retention() -> dict[str, Any]:
+        from anomaly.tasks import maintenance
+
+        maintenance.skip_unless_chosen("retention")
+        return maintenance.sweep()
+
+    @task
+    def orphans() -> dict[str, Any]:
+        from anomaly.tasks import maintenance
+
+        maintenance.skip_unless_chosen("orphans")
+        return maintenance.find_orphans()
+
+    @task
+    def alert() -> dict[str, Any]:
+        from anomaly.tasks import maintenance
+
+        maintenance.skip_unless_chosen("alert")
+        return maintenance.alert()
+
+    @task
+    def vacuum_hints() -> list[dict[str, Any]]:
+        from anomaly.tasks import maintenance
+
+        maintenance.skip_unless_chosen("vacuum_hints")
+        return maintenance.vacuum_hints()
+
+    @task
+    def doctor() -> list[str]:
+        from anomaly.tasks import maintenance
+
+        maintenance.skip_unless_chosen("doctor")
+        return maintenance.run_doctor()
+
+    @task
+    def requeue() -> dict[str, int]:
+        from anomaly.tasks import maintenance
+
+        maintenance.skip_unless_chosen("requeue")
+        return maintenance.requeue()
+
+    retention(), orphans(), alert(), vacuum_hints(), doctor(), requeue()
+
+
+DAG = anomaly_maintenance()
