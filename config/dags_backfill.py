@@ -20,6 +20,8 @@ from airflow.sdk.exceptions import AirflowException
 from airflow.utils.session import create_session
 from sqlalchemy import select
 
+from anomaly.escaping import escaped
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
@@ -69,7 +71,9 @@ def _checked_conf(dag_id: str, text: str | None) -> str | None:
     if text is None:
         return None
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_constant=_no_number)
+    except RecursionError:
+        _refuse("-c is nested too deeply")
     except ValueError as exc:
         _refuse(f"-c is no JSON: {exc}")
     if not isinstance(value, dict):
@@ -82,6 +86,10 @@ def _checked_conf(dag_id: str, text: str | None) -> str | None:
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
         _refuse(f"-c: there is no param {unknown[0]!r}; {hint}")
     return text
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a number in JSON")
 
 
 def _create(request: Namespace) -> None:
@@ -144,12 +152,12 @@ def _page(dag_id: str) -> str:
 
 
 def _say(sentence: str) -> None:
-    sys.stdout.write(f"{sentence}\n")
+    sys.stdout.write(f"{escaped(sentence)}\n")
 
 
 def _warn(sentence: str) -> None:
-    sys.stderr.write(f"airflow dags backfill: warning: {sentence}\n")
+    sys.stderr.write(f"airflow dags backfill: warning: {escaped(sentence)}\n")
 
 
 def _refuse(sentence: str) -> NoReturn:
-    sys.exit(f"airflow dags backfill: {sentence}")
+    sys.exit(f"airflow dags backfill: {escaped(sentence)}")

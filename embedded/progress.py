@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from anomaly.escaping import escaped
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -27,7 +29,7 @@ class Progress:
         self._shown = ""
 
     def print(self, line: str) -> None:
-        self._console.print(line, markup=False)
+        self._console.print(escaped(line), markup=False)
 
     @contextlib.contextmanager
     def starting(self, name: str) -> Iterator[None]:

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from anomaly import connection_env
 from anomaly.errors import AnomalyError
+from anomaly.escaping import escaped
 from anomaly.settings import Settings
 from embedded import job, state, summary
 from embedded.errors import AlreadyRunning, EmbeddedError, StartFailed
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(exc: Exception, code: int) -> int:
-    print(exc, file=sys.stderr)  # noqa: T201  # the output of a command
+    print(escaped(str(exc)), file=sys.stderr)  # noqa: T201  # the output of a command
     return code
 
 

@@ -14,6 +14,7 @@ from anomaly.db.schema import check_migrations, migrate
 from anomaly.db.sql_check import check_statements
 from anomaly.db.statements import FOLDER, Statements
 from anomaly.errors import DatabaseUnavailable, Misconfigured
+from anomaly.escaping import escaped
 from anomaly.settings import Settings
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def _run_doctor(detector: str) -> int:
 
     failed = 0
     for finding in Doctor(os.environ, detector=detector).findings():
-        sys.stdout.write(f"{finding}\n")
+        sys.stdout.write(f"{escaped(str(finding))}\n")
         sys.stdout.flush()
         failed += bool(finding.problem)
     return 1 if failed else 0
@@ -70,7 +71,7 @@ def _resume_detector(detector: str) -> int:
     with connections.detector_pauses(Settings.from_environ(os.environ)) as pauses:
         records = pauses.resume(detector)
     said = "there is no pause" if records is None else f"the pause has ended; {records} records that waited for it are due"
-    sys.stdout.write(f"{detector}: {said}\n")
+    sys.stdout.write(f"{escaped(detector)}: {said}\n")
     return 0
 
 
@@ -90,7 +91,7 @@ def _check_sql(dsn: str, folder: Path) -> int:
     with translating(), connector(dsn, Settings.from_environ(os.environ))() as connection:
         check_migrations(connection)
         faults = check_statements(connection, Statements(folder))
-    sys.stdout.writelines(f"{name}.sql: {fault or 'ok'}\n" for name, fault in faults.items())
+    sys.stdout.writelines(f"{name}.sql: {escaped(fault or 'ok')}\n" for name, fault in faults.items())
     return 1 if any(faults.values()) else 0
 
 

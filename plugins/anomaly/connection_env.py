@@ -160,9 +160,10 @@ def _check_bucket(connection: EnvConnection) -> None:
 
 
 def _s3_client(connection: EnvConnection) -> Any:
-    config = Config(**connection.extra.get("config_kwargs", {})).merge(
-        Config(connect_timeout=TIMEOUT_S, read_timeout=TIMEOUT_S, retries={"total_max_attempts": 1})
-    )
+    options = connection.extra.get("config_kwargs", {})
+    if not isinstance(options, dict):
+        raise Misconfigured(f"{S3}: config_kwargs must be a JSON object, so write the connection as JSON; .env.example shows it")
+    config = Config(**options).merge(Config(connect_timeout=TIMEOUT_S, read_timeout=TIMEOUT_S, retries={"total_max_attempts": 1}))
     return boto3.client(
         "s3",
         endpoint_url=connection.extra.get("endpoint_url"),

@@ -34,23 +34,24 @@ AnomalyError                        each error has a stable `code`, which is sto
 
 from __future__ import annotations
 
+from anomaly.escaping import escaped
+
 
 class AnomalyError(Exception):
-    """Base class of all errors of the project."""
+    """Base class of all errors of the project. Their sentences may quote what comes from outside, and are one printable line."""
 
     code = "anomaly_error"
     may_concern_run = False
     """True if the same failure of every record means that a setting is wrong."""
     _run_error: type[RunStopped] | None = None
 
+    def __str__(self) -> str:
+        return escaped(super().__str__())
+
     @property
     def run_error(self) -> type[RunStopped]:
         """The error that stops the run if this one concerns all records."""
         return self._run_error or Misconfigured
-
-    def as_run_error(self) -> RunStopped:
-        """Return the error that stops the run, in the same words."""
-        return self.run_error(f"{self}; no other record was accepted, so the run stops and nothing is quarantined")
 
 
 class RecordRejected(AnomalyError):
@@ -119,8 +120,7 @@ class DetectorRefused(RecordRejected):
 
     def __init__(self, message: str, *, run_error: type[RunStopped] | None = None, by_content: bool = False) -> None:
         super().__init__(message)
-        self._run_error = run_error
-        self.may_concern_run = not by_content
+        self._run_error, self.may_concern_run = run_error, not by_content
 
 
 class Retryable(AnomalyError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from contextlib import nullcontext
 from logging.handlers import MemoryHandler
@@ -12,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from concurrent_log_handler import ConcurrentRotatingFileHandler
 
+from anomaly.escaping import escaped, escaped_lines
+
 if TYPE_CHECKING:
     from anomaly.settings import Settings
 
@@ -19,12 +20,9 @@ FORMAT = "%(asctime)s %(levelname)s %(process)d %(threadName)s %(name)s: %(messa
 ROOT = "anomaly"
 POOL = f"{ROOT}.db.pool.CheckedPool"
 """The logger that SQLAlchemy uses for the connection pool."""
+_TRACEBACKS = logging.Formatter()
 BUFFERED_LINES = 100
 """DEBUG lines that are written together. A process that is killed loses at most as many; processing_log has the outcome of each record."""
-
-
-_UNSAFE = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]")
-"""Control characters, separators of lines, characters that change the direction of text, and halves of surrogate pairs."""
 
 
 class _BufferedFile(MemoryHandler):
@@ -56,14 +54,12 @@ class _Formatter(logging.Formatter):
         return f"{text},{record.msecs:03.0f}"
 
 
-def escaped(text: str) -> str:
-    """Return *text* with each character that could end a line or control a terminal written as an escape of Python."""
-    return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
-
-
 def _escape(record: logging.LogRecord) -> bool:
-    """Escape the message of a record, which may quote what comes from outside."""
+    """Escape the message of a record and its traceback, which may quote what comes from outside."""
     record.msg, record.args = escaped(record.getMessage()), None
+    if record.exc_info:
+        record.msg = f"{record.msg}\n{escaped_lines(_TRACEBACKS.formatException(record.exc_info))}"
+        record.exc_info = record.exc_text = None
     return True
 
 

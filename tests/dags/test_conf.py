@@ -28,3 +28,10 @@ def test_an_unknown_param_is_refused_with_the_nearest_name(world: World, conf: d
     assert ended.tasks["claim"] == ("failed", 1)
     assert world.statuses() == {"pending": 2}
     assert world.stub.asked("/detect") == []
+
+
+def test_whole_numbers_that_are_written_as_floats_are_numbers(world: World) -> None:
+    world.add(5)
+    ended = world.run(max_records=4.0, batch_size=3.0, chunk_size=2.0)
+    assert ended.state == "success"
+    assert world.statuses() == {"done": 4, "pending": 1}

@@ -36,7 +36,13 @@ for dag_id in ("daily", "paused"):
     ) as dag:
         EmptyOperator(task_id="nothing")
     globals()[dag_id] = dag
-"""
+
+import runpy
+params = runpy.run_path("DETECTION")["PARAMS"]
+daily = CronDataIntervalTimetable("0 0 * * *", timezone="UTC")
+with DAG("detection", schedule=daily, start_date=datetime(2025, 1, 1), params=params) as detection:
+    EmptyOperator(task_id="nothing")
+""".replace("DETECTION", str(ROOT / "plugins" / "anomaly" / "dags" / "detection.py"))
 
 # Airflow's imports take seconds, so they are paid once: each command line runs in a fork of a process that has them.
 COMMAND_LINES = """
@@ -84,7 +90,7 @@ class CommandLine:
             "AIRFLOW__CORE__DAGS_FOLDER": str(home / "dags"),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
-            "PYTHONPATH": str(ROOT / "config"),
+            "PYTHONPATH": f"{ROOT / 'config'}:{ROOT / 'plugins'}",
             "COLUMNS": "200",
         }
         self.process = subprocess.Popen(  # noqa: S603 - our own text
@@ -231,6 +237,12 @@ def test_a_second_backfill_while_one_runs_is_refused_and_named(airflow: CommandL
         (["no_such_dag", "-s", "2026-01-01"], "there is no DAG 'no_such_dag' in Airflow's database"),
         (["daily", "-s", "2026-01-01", "-c", "{"], "-c is no JSON"),
         (["daily", "-s", "2026-01-01", "-c", "[1]"], "-c must be a JSON object"),
+        (["daily", "-s", "2026-01-01", "-c", "[" * 100_000], "-c is nested too deeply"),
+        (["daily", "-s", "2026-01-01", "-c", '{"chunk_size": NaN}'], "-c is no JSON: NaN is not a number in JSON"),
+        (["daily", "-s", "2026-01-01", "-c", '{"chunk_size": ' + "9" * 4301 + "}"], "-c is no JSON: "),
+        (["daily", "-s", "2026-01-01", "-c", '{"\x1b[2J\\n": 1}'], "-c is no JSON: "),
+        (["daily", "-s", "2026-01-01", "-c", '{"\\u001b[2J\\n\\ud800": 1}'], "-c: there is no param '\\x1b[2J\\n\\ud800'"),
+        (["no\x1b[31m\u202e_dag", "-s", "2026-01-01"], "there is no DAG 'no\\x1b[31m\\u202e_dag'"),
         (["daily", "-s", "2026-01-01", "-c", '{"chunk_sise": 50}'], "-c: there is no param 'chunk_sise'; did you mean chunk_size?\n"),
         (
             ["daily", "-s", "2026-01-01", "-c", '{"chunk_size": 50, "chunksize": 5}', "-n"],
@@ -252,6 +264,33 @@ def test_a_request_that_makes_no_sense_is_refused_with_one_sentence(args: list[s
     assert ended.err.count("\n") == 1, ended.err
     assert airflow.runs() == []
     assert airflow.sql("select * from backfill") == []
+
+
+WRONG_VALUES: dict[str, list[Any]] = {
+    "select": [None, "", "PENDING", ["pending"], {}, 1],
+    "window_start": [5, True, [], {"at": "2026-01-01"}],
+    "window_end": [5, False, ["2026-01-01T00:00:00Z"]],
+    "max_records": [0, -1, 1.5, "5", True, [5], {}, 10**400, float("inf"), float("nan")],
+    "batch_size": [0, 100_001, "all", [[]], 2**63],
+    "chunk_size": [0, 10_001, 0.5, "250", False],
+    "detector": [None, "", 1, ["anomaly_detector"], "x" * 251, "a\nb", "a\x1b[31m", "a b", "\ud800", "\x00"],
+    "fresh": [None, 1, "yes", []],
+    "dry_run": [None, 0, "false", {}],
+    "max_failure_rate": [None, -0.1, 1.1, "0.5", True, [0.5], 10**400, float("nan"), float("-inf")],
+}
+
+
+def test_every_param_of_the_detection_dag_refuses_wrong_values_with_one_sentence(airflow: CommandLine) -> None:
+    for name, values in WRONG_VALUES.items():
+        for value in values:
+            ended = airflow.backfill("detection", "-s", "2026-01-01", "-c", json.dumps({name: value}))
+            assert ended.code == 1, (name, value)
+            assert ended.err.count("\n") == 1, (name, value, ended.err)
+            assert ended.err.startswith("airflow dags backfill: -c "), (name, value, ended.err)
+            assert ended.err.rstrip("\n").isprintable(), (name, value)
+    known = airflow.backfill("detection", "-s", "2026-01-01", "-c", '{"xyz": 1}').err.partition("there are ")[2]
+    assert known.strip().split(", ") == list(WRONG_VALUES)
+    assert airflow.runs() == []
 
 
 def test_a_window_in_which_no_interval_starts_queues_nothing(airflow: CommandLine) -> None:

@@ -118,6 +118,19 @@ def test_what_could_end_a_line_or_control_a_terminal_is_escaped_in_file_and_cons
     assert line.endswith(f" anomaly.test: host answered {written}")
 
 
+def test_a_traceback_is_escaped_and_indented_so_that_no_line_of_it_looks_like_one_of_the_log(log: logging.Logger, path: Path) -> None:
+    try:
+        raise ValueError("no\x1b[2J\n2026-01-01 00:00:00,000 INFO 1 MainThread anomaly: all is well\u2028\ud800")  # noqa: TRY301  # it is what the test is about
+    except ValueError:
+        log.warning("failed on %s", "a\nb", exc_info=True)
+
+    first, *others = path.read_text().split("\n")[:-1]
+    assert first.endswith("failed on a\\nb")
+    assert others[0] == "    Traceback (most recent call last):"
+    assert others[-2:] == ["    ValueError: no\\x1b[2J", "    2026-01-01 00:00:00,000 INFO 1 MainThread anomaly: all is well\\u2028\\ud800"]
+    assert all(line.startswith("    ") and line.isprintable() for line in others)
+
+
 def test_the_file_is_rotated_by_size_and_no_line_of_several_processes_is_lost(path: Path) -> None:
     processes = 3
     children = []

@@ -73,6 +73,7 @@ PARAMS = {
         type="string",
         minLength=1,
         maxLength=250,
+        pattern=r"^[\w#!\(\)\-.:\/\\]+$",
         title="Detector",
         description="Airflow connection of the detector.",
     ),

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
 from anomaly.backoff import parse_wait_s
+from anomaly.escaping import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,8 +78,7 @@ def words(body: bytes) -> str:
 
 def one_line(text: str) -> str:
     """Return *text* without line ends, and with what cannot be printed escaped."""
-    shown = _SPACE.sub(" ", text).strip()
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in shown)
+    return escaped(_SPACE.sub(" ", text).strip())
 
 
 def _said(node: Any, depth: int) -> Iterator[str]:

@@ -14,6 +14,7 @@ from urllib3.exceptions import HTTPError
 from urllib3.util import Url, parse_url
 
 from anomaly.errors import AddressBlocked
+from anomaly.escaping import escaped
 
 ADDRESS_MAX_BYTES = 8192
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -117,4 +118,4 @@ def redacted(url: str) -> str:
             shown = f"{scheme}://***"
         else:
             shown = f"{scheme}://{authority.rpartition('@')[2]}{re.split('[?#]', behind, maxsplit=1)[0]}"
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in shown[:SHOWN_MAX])
+    return escaped(shown[:SHOWN_MAX])

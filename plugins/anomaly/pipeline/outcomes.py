@@ -115,7 +115,7 @@ class Outcomes:
         with self._chunks.set_aside():
             run_at_fault = await service.concerns_run(error)
         if run_at_fault:
-            self._stop(error.as_run_error())
+            self._stop(error.run_error(f"{error}; no other record was accepted, so the run stops and nothing is quarantined"))
             # A configuration that has worked before is less likely to be wrong. Each refusal counts, so that bad records that are left
             # alone end in quarantine.
             proven = service.proven and error.run_error is errors.Misconfigured

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import gc
 import os
@@ -12,12 +13,25 @@ from airflow.sdk import get_current_context
 
 from anomaly import logs
 from anomaly.errors import Misconfigured
+from anomaly.escaping import escape_chain
 from anomaly.models.runs import Holder, Run, Window
 from anomaly.pipeline import runs
 from anomaly.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from airflow.sdk import Context
+
+
+@contextlib.contextmanager
+def printable_errors() -> Iterator[None]:
+    """Escape the texts of the error that ends a task: Airflow writes it to the task's log with all its causes."""
+    try:
+        yield
+    except Exception as exc:
+        escape_chain(exc)
+        raise
 
 
 def begin_task() -> tuple[Settings, Context]:

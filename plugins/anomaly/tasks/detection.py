@@ -17,7 +17,7 @@ from anomaly.pipeline import runs
 from anomaly.pipeline.drain import Pipeline
 from anomaly.pipeline.lease import LeaseRenewer
 from anomaly.pipeline.parts import Parts
-from anomaly.tasks.context import begin_task, holder_of, run_of
+from anomaly.tasks.context import begin_task, holder_of, printable_errors, run_of
 from anomaly.tasks.cores import on_one_core
 from anomaly.tasks.signals import handle_termination
 
@@ -35,6 +35,7 @@ BLAMED = "blamed_records"
 """Key of the records that failed while the detector answered for others, kept from one try of a mapped task to the next."""
 
 
+@printable_errors()
 def claim() -> list[dict[str, Any]]:
     """Claim the run's first batch and return the chunk descriptions to map over. First checks the bucket and all connections."""
     settings, context = begin_task()
@@ -54,6 +55,7 @@ def claim() -> list[dict[str, Any]]:
     return [chunk.to_xcom() for chunk in claimed]
 
 
+@printable_errors()
 def process(description: dict[str, Any]) -> None:
     """Process a chunk, then further chunks of the same window until nothing is due."""
     settings, context = begin_task()
@@ -102,6 +104,7 @@ def process(description: dict[str, Any]) -> None:
                 runs.optional("the failed records are not passed to the next try", lambda: memory.set(BLAMED, sorted(blamed)))
 
 
+@printable_errors()
 def report(results: Asset) -> None:
     """Close the run: release its remaining records, write the report, emit the assets' events, and fail if the run failed.
 

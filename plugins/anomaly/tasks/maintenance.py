@@ -19,7 +19,7 @@ from anomaly.maintenance import orphans, retention
 from anomaly.maintenance.doctor import Doctor
 from anomaly.models.runs import QuarantineFilter
 from anomaly.pipeline import runs
-from anomaly.tasks.context import actor_of, begin_task, checked_context, is_dry_run, requested_window
+from anomaly.tasks.context import actor_of, begin_task, checked_context, is_dry_run, printable_errors, requested_window
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,7 @@ REQUEUE_PARAMS = ("error_code", "window_start", "window_end", "record_ids")
 """Params that choose quarantined records."""
 
 
+@printable_errors()
 def skip_unless_chosen(name: str) -> None:
     """Skip the task unless the run includes it.
 
@@ -44,6 +45,7 @@ def skip_unless_chosen(name: str) -> None:
         raise AirflowSkipException(f"this run is for {', '.join(wanted)}")
 
 
+@printable_errors()
 def sweep() -> dict[str, Any]:
     """Delete what is older than the retention settings, or only count it."""
     settings, context = begin_task()
@@ -55,6 +57,7 @@ def sweep() -> dict[str, Any]:
     return _logged("retention", {"dry_run": dry_run, "database": rows, "bucket": bucket})
 
 
+@printable_errors()
 def find_orphans() -> dict[str, Any]:
     """Find objects that no result refers to, delete them if the run asks for it, and find results whose objects are missing."""
     settings, context = begin_task()
@@ -69,6 +72,7 @@ def find_orphans() -> dict[str, Any]:
     return _logged("orphans", {"delete": delete, "unreferenced": dataclasses.asdict(unreferenced), "missing": dataclasses.asdict(missing)})
 
 
+@printable_errors()
 def alert() -> dict[str, Any]:
     """Fail if a due record is older than `alert_due_age_s`. A dry run only reports it.
 
@@ -90,6 +94,7 @@ def alert() -> dict[str, Any]:
     return found
 
 
+@printable_errors()
 def vacuum_hints() -> list[dict[str, Any]]:
     """Return the size and the dead rows of each table, with a hint if it needs vacuum or analyze."""
     settings, _ = begin_task()
@@ -104,6 +109,7 @@ def vacuum_hints() -> list[dict[str, Any]]:
     ]
 
 
+@printable_errors()
 def run_doctor() -> list[str]:
     """Return the findings of the doctor, one line each.
 
@@ -119,6 +125,7 @@ def run_doctor() -> list[str]:
     return [str(finding) for finding in found]
 
 
+@printable_errors()
 def requeue() -> dict[str, int]:
     """Requeue the chosen quarantined records, or only count them, and return how many are chosen by error code."""
     settings, context = begin_task()
@@ -127,7 +134,7 @@ def requeue() -> dict[str, int]:
     chosen = QuarantineFilter(
         error_code=params["error_code"] or None,
         window=requested_window(params),
-        record_ids=None if record_ids is None else tuple(record_ids),
+        record_ids=None if record_ids is None else tuple(map(int, record_ids)),
     )
     runs.check(chosen.window)
     with connections.quarantine_store(settings) as quarantine:
