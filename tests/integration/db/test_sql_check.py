@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from anomaly.__main__ import main
+from anomaly.commands import main
 from anomaly.db.sql_check import CONTRACTS
 from anomaly.db.statements import FOLDER, Statements
 from anomaly.db.stats import StatsStore
@@ -93,8 +93,8 @@ def test_missing_and_unknown_files_are_named(database: str, folder: Path, capsys
     assert (code, said["backlog"], said["backlogs"]) == (1, "the file is missing", "the project runs no statement of this name")
 
 
-def test_a_database_that_cannot_be_asked_is_one_sentence_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check-sql", "--dsn", "postgresql://nobody:secret@127.0.0.1:1/none"]) == 2
+def test_a_database_that_cannot_be_asked_is_one_sentence_and_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check-sql", "--dsn", "postgresql://nobody:secret@127.0.0.1:1/none"]) == 1
     said = capsys.readouterr().err
     assert said.startswith("the records database is not available")
     assert len(said.splitlines()) == 1
@@ -103,7 +103,7 @@ def test_a_database_that_cannot_be_asked_is_one_sentence_and_exit_code_2(capsys:
 
 def test_without_a_database_the_command_says_what_to_set(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AIRFLOW_CONN_ANOMALY_DB", raising=False)
-    assert main(["migrate"]) == 2
+    assert main(["migrate"]) == 1
     assert capsys.readouterr().err.startswith("there is no connection anomaly_db: add it in Airflow's UI")
 
 

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from anomaly.__main__ import main
+from anomaly.commands import main
 from anomaly.db import schema
 from anomaly.db.sql_check import CONTRACTS
 from anomaly.db.statements import FOLDER
@@ -352,6 +352,4 @@ def test_the_command_ends_with_1_where_something_is_bad_and_with_2_where_it_is_n
     patient.set("AIRFLOW_CONN_ANOMALY_DB", None)
     assert main(["doctor"]) == 1
     assert "BAD anomaly_db: there is no connection anomaly_db" in capsys.readouterr().out
-    with pytest.raises(SystemExit) as left:
-        main(["doctor", "--dsn", patient.database])
-    assert left.value.code == 2
+    assert main(["doctor", "--dsn", patient.database]) == 2

@@ -1,0 +1,81 @@
+"""An installation: database, bucket, image host and detector, and the connections that lead to them."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from anomaly.commands import main
+from tests.parts.http_stub import HttpStub, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from embedded.s3 import S3
+    from tests.parts.record_builders import RecordsDb
+
+VERDICT = Reply(body=b'{"score": 0.25, "is_anomaly": false}', content_type="application/json")
+API_KEY = "Zx9-never-on-a-screen"
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """The exit status and the output of a command."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        assert self.status == 0, self
+        return json.loads(self.out)
+
+
+class Installation:
+    """A records database, a bucket, an image host and a detector, on this machine."""
+
+    def __init__(self, db: RecordsDb, s3: S3, stub: HttpStub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self.db, self.s3, self.stub = db, s3, stub
+        self.prefix = uuid.uuid4().hex
+        self._monkeypatch, self._capsys = monkeypatch, capsys
+        to = conninfo_to_dict(db.dsn)
+        login = {"login": to["user"], "password": to["password"]}
+        self.connect("anomaly_db", conn_type="postgres", host=to["host"], port=int(str(to["port"])), schema=to["dbname"], **login)
+        extra = {"bucket": s3.bucket, "prefix": self.prefix, "endpoint_url": s3.endpoint_url, "region_name": s3.region}
+        self.connect("anomaly_s3", conn_type="aws", login=s3.access_key, password=s3.secret_key, extra=extra)
+        self.connect("anomaly_images", conn_type="http", extra={"allow_networks": ["127.0.0.0/8"], "allow_ports": ["1-65535"]})
+        self.detector("anomaly_detector")
+        self.set("AIRFLOW__LOGGING__LOGGING_LEVEL", "CRITICAL")  # as the command sets it
+        self.set("AIRFLOW__CORE__PARALLELISM", "4")
+        stub.at("/detect", VERDICT)
+
+    def set(self, name: str, value: str) -> None:
+        self._monkeypatch.setenv(name, value)
+
+    def connect(self, conn_id: str, **parts: Any) -> None:
+        self.set(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(parts))
+
+    def detector(self, conn_id: str, **extra: Any) -> None:
+        extra = {"dialect": "generic", "path": "/detect"} | extra
+        self.connect(conn_id, conn_type="http", host="127.0.0.1", port=self.stub.port, password=API_KEY, extra=extra)
+
+    def run(self, *arguments: str) -> Said:
+        """Run a command in this process. Its output never has a secret."""
+        self._capsys.readouterr()
+        status = main(arguments)
+        out, err = self._capsys.readouterr()
+        for secret in (API_KEY, self.s3.secret_key, str(conninfo_to_dict(self.db.dsn)["password"])):
+            assert secret not in out + err
+        return Said(status, out, err)
+
+
+@pytest.fixture
+def installation(db: RecordsDb, s3: S3, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Installation]:
+    with HttpStub() as stub:
+        yield Installation(db, s3, stub, monkeypatch, capsys)
