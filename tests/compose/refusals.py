@@ -56,12 +56,12 @@ def old_schema(server: Server) -> str:
     """Undo a migration and its entry in yoyo's table while a record is pending."""
     server.demo(0)  # starts the image host; first, because it also migrates the schema
     server.sql(OLD)
-    said = _refused(server.ended("exec", "--no-TTY", "scheduler", "python", "-m", "anomaly", "check-sql"), "run bin/anomaly migrate")
+    said = _refused(server.ended("exec", "--no-TTY", "scheduler", "python", "-m", "anomaly", "check-sql"), "run python -m anomaly migrate")
     run_id = server.trigger()
     expect(server.finished(run_id) == "failed", "the run on an old schema did not fail")
     failed = [task for task in server.tasks(run_id) if task["state"] == "failed"]
     expect({task["try_number"] for task in failed} == {1}, f"on an old schema tasks were tried again: {failed}")
-    told = [task["task_id"] for task in failed if "run bin/anomaly migrate" in _log(server, run_id, task["task_id"], task["map_index"])]
+    told = [task["task_id"] for task in failed if "anomaly migrate" in _log(server, run_id, task["task_id"], task["map_index"])]
     expect(told != [], "no log of a task on an old schema says what to do")
     left = server.sql("select status, count(*) from anomaly.records where status <> 'done' group by status").strip()
     expect(left == "pending|1", f"the run on an old schema left {left}")

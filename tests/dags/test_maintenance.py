@@ -49,7 +49,7 @@ def test_records_are_requeued_by_code_after_a_look_at_what_that_would_be(world: 
     ids = quarantined(world)
     looked = world.run(before=MAINTENANCE, error_code="image_not_found")
     assert looked.state == "success"
-    assert states(looked) == dict.fromkeys(DEFAULT_TASKS, "skipped") | {"requeue": "success"}
+    assert states(looked) == dict.fromkeys(("migrate", *DEFAULT_TASKS), "skipped") | {"requeue": "success"}
     assert "records requeued count=0 actor=dag_test chosen={'image_not_found': 2}" in looked.output
     assert world.statuses() == {"quarantined": 3}
     done = world.run(before=MAINTENANCE, error_code="image_not_found", dry_run=False)
@@ -83,11 +83,11 @@ def finished_long_ago(world: World) -> None:
     world.sql.execute("update anomaly.batches set updated_at = now() - interval '31 days'")
 
 
-def test_a_run_that_chooses_nothing_does_all_but_requeue_and_changes_nothing(world: World) -> None:
+def test_a_run_that_chooses_nothing_does_all_but_migrate_and_requeue_and_changes_nothing(world: World) -> None:
     finished_long_ago(world)
     before, objects = tables(world), world.bucket.keys("")
     looked = world.run(before=MAINTENANCE, env=KEPT)
-    assert states(looked) == dict.fromkeys(DEFAULT_TASKS, "success") | {"requeue": "skipped"}
+    assert states(looked) == dict.fromkeys(DEFAULT_TASKS, "success") | {"migrate": "skipped", "requeue": "skipped"}
     assert (
         "'log_entries': {'found': 2, 'deleted': 0}, 'chunks': {'found': 1, 'deleted': 0}, 'batches': {'found': 1, 'deleted': 0}"
         in looked.output
@@ -101,7 +101,7 @@ def test_retention_deletes_what_is_old_and_leaves_results_and_young_objects(worl
     finished_long_ago(world)
     before, objects = tables(world), world.bucket.keys("")
     done = world.run(before=MAINTENANCE, env=KEPT, tasks=["retention"], dry_run=False)
-    assert states(done) == dict.fromkeys((*DEFAULT_TASKS, "requeue"), "skipped") | {"retention": "success"}
+    assert states(done) == dict.fromkeys(("migrate", *DEFAULT_TASKS, "requeue"), "skipped") | {"retention": "success"}
     gone: dict[str, Any] = {"processing_log": [], "chunks": [], "batches": []}
     assert (tables(world), world.bucket.keys("")) == (before | gone, objects)
 
@@ -158,6 +158,22 @@ def test_the_doctor_is_red_once_with_what_is_bad(world: World) -> None:
     assert (ended.state, ended.tasks["doctor"]) == ("failed", ("failed", 1))
     assert "BAD anomaly_detector: 127.0.0.1/detect answered 401" in ended.output
     assert "ok  anomaly_s3: objects can be deleted" in ended.output
+
+
+def test_migrate_applies_what_is_missing_once_and_a_dry_run_lists_it(world: World) -> None:
+    world.sql.execute("drop schema anomaly cascade")
+    listed = world.run(before=MAINTENANCE, tasks=["migrate"])
+    assert states(listed) == dict.fromkeys((*DEFAULT_TASKS, "requeue"), "skipped") | {"migrate": "success"}
+    assert "migrations missing: 0001_records_and_claims, 0002_" in listed.output
+    assert world.run(before=MAINTENANCE, tasks=["migrate"], dry_run=False).state == "success"
+    assert world.statuses() == {}
+    assert "migrations applied: none" in world.run(before=MAINTENANCE, tasks=["migrate"], dry_run=False).output
+
+
+def test_where_it_is_set_every_run_migrates_before_its_other_tasks(world: World) -> None:
+    world.sql.execute("drop schema anomaly cascade")
+    ended = world.run(before=MAINTENANCE, env=KEPT | {"ANOMALY_AUTO_MIGRATE": "1"}, dry_run=False)
+    assert states(ended) == dict.fromkeys(("migrate", *DEFAULT_TASKS), "success") | {"requeue": "skipped"}
 
 
 # ── the schedule

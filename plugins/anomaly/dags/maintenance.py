@@ -2,6 +2,7 @@
 
 | task | what it does |
 |---|---|
+| `migrate` | applies missing migrations of the records database, before all other tasks |
 | `retention` | deletes log entries, ended batches and chunks, and objects of the bucket past `ANOMALY_RETENTION_…` |
 | `orphans` | finds objects that no result refers to, and results whose objects are missing |
 | `alert` | fails if a due record is older than `ANOMALY_ALERT_DUE_AGE_S` |
@@ -10,7 +11,7 @@
 | `requeue` | makes quarantined records pending again |
 
 A triggered run is a dry run by default, which only counts. A scheduled run (`ANOMALY_MAINTENANCE_SCHEDULE`) makes changes, but never
-deletes orphans and never requeues.
+deletes orphans and never requeues. `migrate` runs if the param `tasks` names it, or by default if `ANOMALY_AUTO_MIGRATE` is 1.
 
 `requeue` chooses quarantined records by the code of their last error, by the time of their capture, or by id; if several are given,
 all have to match. The records become pending with no attempt counted, and the next run of `anomaly_detection` whose window holds them
@@ -34,10 +35,10 @@ PARAMS = {
     "tasks": Param(
         None,
         type=["null", "array"],
-        items={"type": "string", "enum": ["retention", "orphans", "alert", "vacuum_hints", "doctor", "requeue"]},
+        items={"type": "string", "enum": ["migrate", "retention", "orphans", "alert", "vacuum_hints", "doctor", "requeue"]},
         minItems=1,
         title="Tasks",
-        description="Empty: only requeue if quarantined records are chosen below, otherwise all but requeue.",
+        description="Empty: only requeue if quarantined records are chosen below, otherwise all but migrate and requeue.",
     ),
     "delete_orphans": Param(
         False,
@@ -129,10 +130,18 @@ def timetable() -> CronTriggerTimetable:
         "retry_delay": timedelta(seconds=30),
         "retry_exponential_backoff": 2.0,
         "retry_policy": NoRetryOnConfigurationError(),
+        "trigger_rule": "none_failed",  # after a migrate that was skipped
     },
 )
 def anomaly_maintenance() -> None:
-    # The tasks are independent: each is a leaf, so the run fails if one of them does.
+    @task
+    def migrate() -> list[str]:
+        from anomaly.tasks import maintenance
+
+        maintenance.skip_unless_chosen("migrate")
+        return maintenance.migrate()
+
+    # The tasks below are independent: each is a leaf, so the run fails if one of them does.
     @task
     def retention() -> dict[str, Any]:
         from anomaly.tasks import maintenance
@@ -175,7 +184,7 @@ def anomaly_maintenance() -> None:
         maintenance.skip_unless_chosen("requeue")
         return maintenance.requeue()
 
-    retention(), orphans(), alert(), vacuum_hints(), doctor(), requeue()
+    migrate() >> [retention(), orphans(), alert(), vacuum_hints(), doctor(), requeue()]
 
 
 DAG = anomaly_maintenance()

@@ -10,6 +10,7 @@ from psycopg import errors
 from sqlalchemy.exc import SQLAlchemyError
 
 from anomaly.errors import DatabaseUnavailable, DetectorAnswerInvalid, Misconfigured
+from anomaly.program import PROGRAM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,13 +54,13 @@ def _what_is_wrong(exc: Exception, message: str) -> str | None:
     """Return a sentence about an error that lasts until a person has changed something."""
     match exc:
         case errors.UndefinedTable() | errors.UndefinedColumn() | errors.InvalidSchemaName() | errors.UndefinedFunction():
-            return f"the records database lacks what a statement names ({message}): run bin/anomaly migrate"
+            return f"the records database lacks what a statement names ({message}): run {PROGRAM} migrate"
         case errors.ReadOnlySqlTransaction():
             return f"the records database is read-only ({message}): name the primary server, or a login that may write"
         case psycopg.Error() if _login_refused(exc, message):
             return f"the records database refuses the login: {message}"
         case psycopg.Error(sqlstate=str(state)) if state.startswith(WRONG_STATEMENT):
-            return f"the records database refuses a statement ({message}): run bin/anomaly check-sql"
+            return f"the records database refuses a statement ({message}): run {PROGRAM} check-sql"
         case psycopg.ProgrammingError(sqlstate=None):
             return f"the connection of the records database is wrong: {message}"
         case _:

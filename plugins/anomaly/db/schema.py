@@ -14,6 +14,7 @@ from yoyo.connections import parse_uri
 from anomaly.db.errors import translating
 from anomaly.db.statements import FOLDER, no_sql
 from anomaly.errors import Misconfigured
+from anomaly.program import PROGRAM
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -83,6 +84,18 @@ def _applied(backend: _OneTransaction) -> list[str]:
     return [migration.id for migration in todo]
 
 
+def missing_migrations(dsn: str) -> list[str]:
+    """Return the names of the migrations that `migrate` would apply, in order.
+
+    Raises:
+        DatabaseUnavailable: the database cannot be reached.
+        Misconfigured: the login is refused, or the files of the migrations are missing.
+    """
+    with translating(), psycopg.connect(dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S) as connection:
+        begun = connection.execute("select to_regclass('anomaly._yoyo_migrations') is not null").fetchone() == (True,)
+        return sorted(known_migrations() - (applied_migrations(connection) if begun else set()))
+
+
 def check_migrations(connection: psycopg.Connection[Any]) -> None:
     """Check that every migration of this version is applied. Those of a newer version may be as well.
 
@@ -91,7 +104,7 @@ def check_migrations(connection: psycopg.Connection[Any]) -> None:
     """
     missing = known_migrations() - applied_migrations(connection)
     if missing:
-        raise Misconfigured(f"the records database lacks {', '.join(sorted(missing))}: run bin/anomaly migrate")
+        raise Misconfigured(f"the records database lacks {', '.join(sorted(missing))}: run {PROGRAM} migrate")
 
 
 def known_migrations() -> set[str]:

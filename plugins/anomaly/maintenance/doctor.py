@@ -22,6 +22,7 @@ from anomaly.db.sql_check import check_statements
 from anomaly.db.statements import FOLDER, Statements
 from anomaly.errors import AnomalyError, Misconfigured
 from anomaly.images.validation import validated
+from anomaly.program import PROGRAM
 from anomaly.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ class Doctor:
             until = pauses.paused_until(self._detector)
         if until:
             at = until.astimezone(UTC).isoformat(sep=" ", timespec="seconds")
-            fix = f"wait, or run bin/anomaly resume-detector {self._detector}"
+            fix = f"wait, or run {PROGRAM} resume-detector {self._detector}"
             yield Finding(self._detector, f"it has asked for a pause, and all tasks leave it alone until {at}: {fix}")
 
     def _check_detector(self) -> Iterator[Finding]:
@@ -210,7 +211,7 @@ def _guarded(what: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Find
 def _check_schema(applied: set[str]) -> Iterator[Finding]:
     ours = schema.known_migrations()
     if missing := ours - applied:
-        yield Finding("schema", f"the records database lacks {', '.join(sorted(missing))}: run bin/anomaly migrate")
+        yield Finding("schema", f"the records database lacks {', '.join(sorted(missing))}: run {PROGRAM} migrate")
     else:
         newer = sorted(applied - ours)
         more = f", and {', '.join(newer)} of a newer version" if newer else ""
@@ -237,4 +238,4 @@ def _clock(whose: str, at: datetime, began: datetime, ended: datetime) -> Findin
 
 
 def _fix(fault: str) -> str:
-    return "grant it to the login of anomaly_db" if "permission denied" in fault else "run bin/anomaly migrate, or correct the files"
+    return "grant it to the login of anomaly_db" if "permission denied" in fault else f"run {PROGRAM} migrate, or correct the files"

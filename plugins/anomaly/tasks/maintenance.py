@@ -12,11 +12,12 @@ from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowSkipException
 
 from anomaly import connections
+from anomaly.db import schema
 from anomaly.db.maintenance import MaintenanceStore
 from anomaly.db.stats import StatsStore
 from anomaly.errors import RunStopped
 from anomaly.maintenance import orphans, retention
-from anomaly.maintenance.doctor import Doctor
+from anomaly.maintenance.doctor import Doctor, usable_settings
 from anomaly.models.runs import QuarantineFilter
 from anomaly.pipeline import runs
 from anomaly.tasks.context import actor_of, begin_task, checked_context, is_dry_run, printable_errors, requested_window
@@ -24,7 +25,7 @@ from anomaly.tasks.context import actor_of, begin_task, checked_context, is_dry_
 log = logging.getLogger(__name__)
 
 DEFAULT_TASKS = ("retention", "orphans", "alert", "vacuum_hints", "doctor")
-"""The tasks of a run without the param `tasks`."""
+"""The tasks of a run without the param `tasks`, after `migrate` where `ANOMALY_AUTO_MIGRATE` is 1."""
 REQUEUE_PARAMS = ("error_code", "window_start", "window_end", "record_ids")
 """Params that choose quarantined records."""
 
@@ -33,16 +34,30 @@ REQUEUE_PARAMS = ("error_code", "window_start", "window_end", "record_ids")
 def skip_unless_chosen(name: str) -> None:
     """Skip the task unless the run includes it.
 
-    A run includes the tasks in its param `tasks`. Without that, it includes requeue alone if records are chosen, or else all other tasks.
+    A run includes the tasks in its param `tasks`. Without that, it includes requeue alone if records are chosen, or else the default tasks.
 
     Raises:
         AirflowSkipException: the run does not include the task.
         Misconfigured: the run's conf has an unknown param.
     """
     params = checked_context()["params"]
-    wanted = params["tasks"] or (["requeue"] if any(params[each] for each in REQUEUE_PARAMS) else DEFAULT_TASKS)
+    wanted = params["tasks"] or (["requeue"] if any(params[each] for each in REQUEUE_PARAMS) else _default_tasks())
     if name not in wanted:
         raise AirflowSkipException(f"this run is for {', '.join(wanted)}")
+
+
+def _default_tasks() -> list[str]:
+    return [*(["migrate"] if usable_settings(os.environ)[0].auto_migrate else []), *DEFAULT_TASKS]
+
+
+@printable_errors()
+def migrate() -> list[str]:
+    """Apply the missing migrations, or only list them in a dry run, and return their names."""
+    _, context = begin_task()
+    dsn = connections.records_dsn()
+    names = schema.missing_migrations(dsn) if is_dry_run(context) else schema.migrate(dsn)
+    log.info("migrations %s: %s", "missing" if is_dry_run(context) else "applied", ", ".join(names) or "none")
+    return names
 
 
 @printable_errors()
