@@ -21,6 +21,7 @@ from psycopg.conninfo import make_conninfo
 
 from anomaly import detectors
 from anomaly.archive import bucket as archive
+from anomaly.archive.encryption import Encryption
 from anomaly.archive.obstore_puts import ObstorePuts
 from anomaly.db.client import Database
 from anomaly.db.detector_quota import DetectorPauseStore
@@ -124,8 +125,11 @@ def bucket(settings: Settings, metrics: Metrics = SILENT) -> archive.Archive:
     session = hook.get_session()
     client = session.client("s3", endpoint_url=hook.conn_config.get_service_endpoint_url("s3"), config=config, verify=hook.verify)
     on_retry = partial(metrics.retried, "archive")
-    puts = ObstorePuts(client, session, verify=hook.verify, on_retry=on_retry) if session.get_credentials() else None
-    return archive.Archive(client, extra["bucket"], extra.get("prefix", ""), puts=puts, on_retry=on_retry)
+    encryption = Encryption.from_extra(extra)
+    puts = None
+    if session.get_credentials():
+        puts = ObstorePuts(client, session, encryption=encryption, verify=hook.verify, on_retry=on_retry)
+    return archive.Archive(client, extra["bucket"], extra.get("prefix", ""), encryption=encryption, puts=puts, on_retry=on_retry)
 
 
 def image_rules() -> images.ImageRules:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from anomaly import detectors, errors
+from anomaly.archive.encryption import ALGORITHM, KEY_ID, Encryption
 from anomaly.connection_env import EnvConnection, read
 from anomaly.detectors import DetectorConnection
 from anomaly.images.download import ImageRules
@@ -170,8 +171,9 @@ def test_an_example_of_a_connection_is_one_that_the_project_takes(page: str, con
         assert given.host, page
         assert given.schema, page
     elif conn_id == S3:
-        assert set(given.extra) <= {"bucket", "prefix", "region_name", "endpoint_url", "config_kwargs"}, page
+        assert set(given.extra) <= {"bucket", "prefix", "region_name", "endpoint_url", "config_kwargs", ALGORITHM, KEY_ID}, page
         assert given.extra["bucket"], page
+        assert Encryption.from_extra(given.extra), page
     elif conn_id == IMAGES:
         assert ImageRules.from_extra(given.extra, host=given.host).allow_networks, page
     else:

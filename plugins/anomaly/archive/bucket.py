@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 from botocore.handlers import add_expect_header
 
+from anomaly.archive.encryption import Encryption
 from anomaly.archive.errors import ABSENT, EXISTS, FOREIGN, RACED, code_of, translated
 from anomaly.archive.responses import guard_responses
 from anomaly.errors import ArchiveUnavailable, Misconfigured
@@ -79,11 +80,13 @@ class Archive:
         bucket: str,
         prefix: str = "",
         *,
+        encryption: Encryption | None = None,
         puts: ObstorePuts | None = None,
         on_retry: Callable[[], None] = lambda: None,
     ) -> None:
         self._client = client
         self._puts = puts
+        self._encryption = (encryption or Encryption()).client_options
         # botocore emits this after each try of a request, successful or not.
         client.meta.events.register("needs-retry.s3", lambda attempts, **_: on_retry() if attempts > 1 else None)
         # With Expect, each write would wait for two responses, and read the first one byte by byte.
@@ -131,7 +134,7 @@ class Archive:
         key = self._key("unreadable", config, image_sha256, None, "json" if is_json(raw) else "bin")
         metadata = {"reason": ascii(reason)[1:-1][:REASON_CHARS]}
         with self._translated("write"):
-            self._client.put_object(Bucket=self._bucket, Key=key, Body=raw, Metadata=metadata)
+            self._put(key, raw, Metadata=metadata)
         return key
 
     def begin_run(self, run_id: str) -> None:
@@ -148,14 +151,14 @@ class Archive:
         """Store a run's report in place of an earlier one; return its key."""
         key = self._run_key(run_id, "report.json")
         with self._translated("write"):
-            self._client.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType="application/json")
+            self._put(key, body, ContentType="application/json")
         return key
 
     def check(self) -> None:
         """Raise unless the bucket exists and can be written."""
         self.clock()
         with self._translated("write"):
-            self._client.put_object(Bucket=self._bucket, Key=f"{self.prefix}.writable", Body=b"")
+            self._put(f"{self.prefix}.writable", b"")
 
     # ── for maintenance
 
@@ -216,18 +219,10 @@ class Archive:
         """Create the object, or find that it exists: ours, or the first one. It takes one request, or few where writers race."""
         if self._puts and self._puts.create(key, body, content_type):
             return
-        checksum = b64encode(sha256 or hashlib.sha256(body).digest()).decode()
         with self._translated("write"):
             for _ in range(RACES_MAX):
                 try:
-                    self._client.put_object(
-                        Bucket=self._bucket,
-                        Key=key,
-                        Body=body,
-                        ContentType=content_type,
-                        ChecksumSHA256=checksum,
-                        IfNoneMatch="*",
-                    )
+                    self._put(key, body, sha256, ContentType=content_type, IfNoneMatch="*")
                 except ClientError as exc:
                     if code_of(exc) in EXISTS:
                         return
@@ -238,6 +233,12 @@ class Archive:
                         self._puts.learn(key)
                     return
         raise ArchiveUnavailable(f"cannot write bucket {self._bucket!r}: {RACES_MAX} times, someone else wrote the same object")
+
+    def _put(self, key: str, body: bytes, sha256: bytes | None = None, **options: Any) -> None:
+        """Write an object by the client, with a checksum, which a bucket with Object Lock demands."""
+        checksum = b64encode(sha256 or hashlib.sha256(body).digest()).decode()
+        given = {**self._encryption, **options}
+        self._client.put_object(Bucket=self._bucket, Key=key, Body=body, ChecksumSHA256=checksum, **given)
 
     @contextmanager
     def _translated(self, doing: str) -> Iterator[None]:

@@ -11,7 +11,10 @@ EXISTS = frozenset({"PreconditionFailed", "412", "NotModified", "304"})
 """The object is there. Some servers answer 304 to a put with `If-None-Match: *`."""
 RACED = frozenset({"ConditionalRequestConflict", "409"})
 ABSENT = frozenset({"NoSuchKey", "NotFound", "404"})
-_DENIED = "access is denied; s3:GetObject, s3:PutObject and s3:ListBucket are needed, and s3:DeleteObject for maintenance"
+_DENIED = (
+    "access is denied; s3:GetObject, s3:PutObject and s3:ListBucket are needed, and s3:DeleteObject for maintenance; "
+    "a policy may also demand the extra server_side_encryption"
+)
 _UNSUPPORTED = "the service does not support the request; puts with If-None-Match and a checksum are needed"
 _REFUSED = "the bucket refuses the request as it is; its policy, encryption or Object Lock may demand something else"
 _NEEDS_A_PERSON = {
@@ -32,6 +35,11 @@ _NEEDS_A_PERSON = {
     "405": _UNSUPPORTED,
     "InvalidRequest": _REFUSED,
     "InvalidArgument": _REFUSED,
+    "KMS.NotFoundException": "there is no such KMS key; correct the extra sse_kms_key_id",
+    "KMS.DisabledException": "the KMS key is disabled",
+    "KMS.KMSInvalidStateException": "the KMS key is in a state in which it cannot be used",
+    "KMS.InvalidKeyUsageException": "the KMS key is not one for encryption",
+    "InvalidEncryptionAlgorithmError": "the service does not know the encryption; correct the extra server_side_encryption",
     "AllAccessDisabled": "access to the bucket is disabled",
     "AccountProblem": "there is a problem with the account",
     "NotSignedUp": "the account has no access to S3",

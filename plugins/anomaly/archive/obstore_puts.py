@@ -21,6 +21,8 @@ from obstore.auth.boto3 import Boto3CredentialProvider
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import S3Store
 
+from anomaly.archive.encryption import Encryption
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -55,6 +57,7 @@ class ObstorePuts:
     Args:
         client: its puts show address and signing region, after virtual hosting, access points and redirects are resolved.
         session: its credentials sign the puts, renewed ones too.
+        encryption: server-side encryption of the objects.
         verify: as botocore's: False, a file of certificates, or None for the default.
         on_retry: called for each put that has failed and goes through the client again.
     """
@@ -64,12 +67,14 @@ class ObstorePuts:
         client: S3Client,
         session: Session,
         *,
+        encryption: Encryption | None = None,
         verify: bool | str | None = None,
         on_retry: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config: Any = client.meta.config
         self._session = session
+        self._encryption = encryption or Encryption()
         self._verify = verify
         self._on_retry = on_retry
         self._clock = clock
@@ -126,6 +131,7 @@ class ObstorePuts:
                 "skip_signature": False,
                 "unsigned_payload": False,
                 "s3_express": False,
+                **self._encryption.obstore_options,
             },
             client_options=options,
             retry_config={"max_retries": 0},
