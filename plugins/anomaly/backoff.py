@@ -39,19 +39,21 @@ def wait_hint_s(headers: Mapping[str, str], *, now: Callable[[], float] = time.t
     """
     if (asked_s := retry_after_s(headers, now=now)) is not None:
         return asked_s
-    limits = list(_rate_limits(headers, now=_server_clock(headers) or now))
+    limits = list(_rate_limits(headers, now=now))
     return max((wait_s for exhausted, wait_s in limits if exhausted), default=None) or max((wait_s for _, wait_s in limits), default=None)
 
 
 def exhausted_for_s(headers: Mapping[str, str], *, now: Callable[[], float] = time.time) -> float:
     """Return the seconds until all exhausted rate limits are reset, or 0 if none is exhausted. The arguments are those of `wait_hint_s`."""
-    limits = _rate_limits(headers, now=_server_clock(headers) or now)
-    return max((wait_s for exhausted, wait_s in limits if exhausted), default=0.0)
+    return max((wait_s for exhausted, wait_s in _rate_limits(headers, now=now) if exhausted), default=0.0)
 
 
 def _rate_limits(headers: Mapping[str, str], *, now: Callable[[], float]) -> Iterator[tuple[bool, float]]:
     """Yield for each rate limit that states a reset whether it is exhausted, and the seconds until then."""
     fields = {name.lower(): value for name, value in headers.items() if "ratelimit" in name.lower()}
+    if not fields:
+        return
+    now = _server_clock(headers) or now
     for name, value in fields.items():
         if "reset" in name and (wait_s := parse_wait_s(value, now=now)) is not None:
             yield fields.get(name.replace("reset", "remaining"), "").strip() == "0", wait_s

@@ -39,6 +39,9 @@ class Address:
     authorization: str | None = field(default=None, repr=False)
     """Basic authentication with the URL's user and password. It is for this origin alone."""
 
+    def __str__(self) -> str:
+        return redacted(self.url)
+
 
 def parse(text: str | None, *, base: Address | None = None) -> Address:
     """Return the address that *text* is, or is relative to *base*. A redirect within an origin keeps its authorization.

@@ -15,7 +15,7 @@ from urllib3 import Timeout
 
 from anomaly.errors import AddressBlocked, ImageDenied, ImageNotFound, ImageTooLarge, ImageUnavailable, Misconfigured
 from anomaly.images import address as addresses
-from anomaly.images.address import DEFAULT_PORTS, Address, redacted
+from anomaly.images.address import DEFAULT_PORTS, Address
 from anomaly.images.retry import ACCEPTED, RETRIED_STATUSES, ImageRetry, RetryDelays
 from anomaly.images.validation import validated
 from anomaly.transport.session import REQUEST_ERRORS, PooledSession, hide_query_strings, read_body
@@ -80,7 +80,7 @@ class ImageRules:
         port = address.port
         if port in DEFAULT_PORTS.values() or address.origin in self.origins or any(port in each for each in self.allow_ports):
             return
-        raise AddressBlocked(f"{redacted(address.url)}: images may not come from port {port} (see allow_ports)", by_network=True)
+        raise AddressBlocked(f"{address}: images may not come from port {port} (see allow_ports)", by_network=True)
 
 
 def _port_range(text: str) -> range:
@@ -160,15 +160,14 @@ class ImageSource:
             with self._request(address, cookies) as response:
                 location = _redirect_of(response)
                 if location is None:
-                    source = redacted(address.url)
-                    return validated(self._content(response, source), max_px=self._settings.image_max_px, source=source)
+                    return validated(self._content(response, address), max_px=self._settings.image_max_px, source=address)
                 if "Set-Cookie" in response.headers:
                     extract_cookies_to_jar(cookies, requests.Request("GET", address.url).prepare(), response)  # type: ignore[no-untyped-call]  # the stubs leave it out
                 address = addresses.parse(location, base=address)
                 _drain(response)
             if time.monotonic() > ends_at:
-                raise ImageUnavailable(f"{redacted(first.url)}: redirected for {self._settings.image_deadline_s:g} s")
-        raise ImageDenied(f"{redacted(first.url)}: more than {REDIRECTS_MAX} redirects")
+                raise ImageUnavailable(f"{first}: redirected for {self._settings.image_deadline_s:g} s")
+        raise ImageDenied(f"{first}: more than {REDIRECTS_MAX} redirects")
 
     @contextlib.contextmanager
     def _request(self, address: Address, cookies: RequestsCookieJar) -> Iterator[BaseHTTPResponse]:
@@ -181,7 +180,7 @@ class ImageSource:
         except REQUEST_ERRORS as exc:
             reason = getattr(exc, "reason", None) or exc
             # the exception around the reason quotes the query string, so it is not the cause
-            raise ImageUnavailable(f"{redacted(address.url)}: {type(reason).__name__}") from (None if reason is exc else reason)
+            raise ImageUnavailable(f"{address}: {type(reason).__name__}") from (None if reason is exc else reason)
 
     def _headers(self, address: Address, cookies: RequestsCookieJar) -> Mapping[str, str]:
         """Return the headers of a request. Those of the connection have priority over user, password and cookies."""
@@ -194,7 +193,7 @@ class ImageSource:
             headers["Cookie"] = cookie
         return {**headers, **ours}
 
-    def _content(self, response: BaseHTTPResponse, source: str) -> bytes:
+    def _content(self, response: BaseHTTPResponse, source: Address) -> bytes:
         limit = self._settings.image_max_bytes
         if response.status // 100 != 2:  # noqa: PLR2004  # a success
             _drain(response)

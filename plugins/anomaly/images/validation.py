@@ -26,8 +26,8 @@ def plain_image() -> Image:
     return validated(out.getvalue(), max_px=256 * 256, source="plain image")
 
 
-def validated(content: bytes, *, max_px: int, source: str) -> Image:
-    """Return *content* as an image; *source* names its origin in messages.
+def validated(content: bytes, *, max_px: int, source: object) -> Image:
+    """Return *content* as an image; *source* names its origin in messages, as a string.
 
     No pixel is decoded, so that no image can take the memory and the time of other records.
 
