@@ -5,5 +5,6 @@ yoyo are imported only here and in `anomaly.connections`.
 
 Public: `pool` (open_pool, connector), `client` (Database), `record_store` (RecordStore), `answer_store` (AnswerStore), `quarantine`
 (QuarantineStore), `maintenance` (MaintenanceStore), `stats` (StatsStore), `detector_quota` (DetectorQuotaStore), `statements` (Statements),
-`schema` (migrate, check_migrations), `sql_check` (check_statements), `errors` (translating).
+`schema` (migrate, check_migrations), `sql_check` (check_statements), `contracts` (the parameters and columns of each
+statement), `errors` (translating).
 """

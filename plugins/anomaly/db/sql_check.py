@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, LiteralString
-from uuid import UUID
 
 import psycopg
 from psycopg import pq
-from psycopg.types.json import Jsonb
 
+from anomaly.db.contracts import CONTRACTS, SAMPLES
 from anomaly.db.statements import PARAMETER
 
 if TYPE_CHECKING:
@@ -21,167 +17,6 @@ if TYPE_CHECKING:
     from anomaly.db.statements import Statements
 
 _COMMENT = re.compile(r"--[^\n]*")
-_NEVER = datetime(2000, 1, 1, tzinfo=UTC)
-_CLAIM = "batch_id began_at window_start window_end size max_records map_index try_number lease_s"
-_CHOICE = "error_code window_start window_end record_ids"
-_TRY = "batch_id map_index try_number"
-_DEMAND = "wanted in_flight requests returned tokens_each tokens_back hold_s answers"
-_SWEEP = "days dry_run size"
-_END = "record_id token code error timings claimed_from delay_s"
-_VERDICT = "config detector score threshold is_anomaly label reason regions usage cost reused latency_ms"
-_KEYS = "image_sha256 image_key answer_key heatmap_key dag_id run_id map_index try_number"
-
-
-@dataclass(frozen=True, slots=True)
-class Contract:
-    """The parameters, columns and parts of a statement that the project relies on."""
-
-    params: str
-    columns: str = ""
-    parts: tuple[str, ...] = ()
-    """Text without which claims are not safe."""
-
-
-CONTRACTS = {
-    "server_info": Contract("", "version connections now"),
-    "add_detector_config": Contract("config", "config", ("on conflict",)),
-    "backlog": Contract("", "due later claimed quarantined oldest_due_age_s", ("limit",)),
-    "unopened_chunks": Contract("batch_id", "chunk", ("ended_at is null",)),
-    "begin_batch": Contract("batch_id dag_id run_id", "began_at"),
-    "claim_done": Contract(_CLAIM, "chunk", ("'done'", "'claimed'", "token + 1", "skip locked", "for update")),
-    "claim_pending": Contract(_CLAIM, "chunk", ("'pending'", "'claimed'", "token + 1", "skip locked", "for update")),
-    "commit_verdict": Contract(f"record_id token timings {_VERDICT} {_KEYS}", "id", ("'claimed'", "'done'", "from held")),
-    "current_time": Contract("", "now"),
-    "delete_batches": Contract(f"{_SWEEP} after_batch", "after_batch found deleted", ("began_at is null", "for update", "dry_run")),
-    "delete_chunks": Contract(
-        f"{_SWEEP} after_batch after_chunk", "after_batch after_chunk found deleted", ("began_at is null", "ended_at is null", "'claimed'")
-    ),
-    "delete_log_entries": Contract(
-        f"{_SWEEP} after_id", "after_id found deleted", ("'claimed'", "began_at is not null", "ended_at is null")
-    ),
-    "release_ask": Contract("image_sha256 config scope record_id token", "record_id"),
-    "mapped_task_count": Contract("batch_id", "tasks"),
-    "end_batch": Contract("batch_id", "batch_id"),
-    "end_chunk": Contract(f"{_TRY} chunk tally", "chunk", ("ended_at is null", "not exists", "'claimed'")),
-    "fail_record": Contract(f"{_END} permanent attempts_max", "status", ("'claimed'", "from held")),
-    "find_detector_config": Contract("config", "config"),
-    "find_answers": Contract("config image_sha256s fresh dag_id run_id", "image_sha256 answer_key heatmap_key"),
-    "find_or_acquire_ask": Contract(
-        f"{_TRY} config fresh dag_id run_id scope image_sha256s record_ids tokens chunk_numbers newer_than",
-        "image_sha256 answer_key heatmap_key created_at acquired taken_over",
-        ("'claimed'", "r.token = a.token", "opened_at is not null", "leased_until >", "on conflict", "skip locked"),
-    ),
-    "find_outcome": Contract("record_id token claimed_from", "status"),
-    "mark_alone": Contract(f"{_TRY} chunk record_id", "chunk", ("ended_at is null",)),
-    "referenced_keys": Contract("after_sha256 before days size", "image_sha256 config image_key answer_key heatmap_key record_id"),
-    "oldest_due": Contract("", "since age_s record_id image_url"),
-    "open_chunk": Contract(
-        f"{_TRY} chunk lease_s",
-        "claimed_from id image_url token attempts lost image_sha256",
-        ("'claimed'", "token + 1", "ended_at is null", "for update"),
-    ),
-    "park_chunks": Contract(f"{_TRY} lease_s", "chunk", ("ended_at is null",)),
-    "preview_run": Contract("window_start window_end selects", "pending quarantined done"),
-    "count_quarantined": Contract(_CHOICE, "error_code records"),
-    "reap_expired_chunks": Contract("", "chunks records", ("'claimed'", "ended_at is null", "skip locked")),
-    "release_batch": Contract("batch_id", "chunks records", ("'claimed'", "ended_at is null")),
-    "release_chunks": Contract(_TRY, "chunks records", ("'claimed'", "ended_at is null")),
-    "release_record": Contract(_END, "status", ("'claimed'", "from held")),
-    "renew_chunks": Contract(f"{_TRY} chunks lease_s", "chunk", ("ended_at is null", "greatest(")),
-    "requeue_records": Contract("batch_id began_at window_start window_end size actor", "records", ("'quarantined'", "skip locked")),
-    "requeue_chosen": Contract(f"{_CHOICE} size actor", "records", ("'quarantined'", "'pending'", "skip locked")),
-    "run_report": Contract("batch_id", "statuses events timings tallies anomalies reused"),
-    "detector_pause": Contract("detector", "held_until"),
-    "resume_detector": Contract("detector", "detectors records", ("'pending'", "skip locked")),
-    "share_detector": Contract(
-        f"{_DEMAND} detector holder expires_s most requests_per_minute tokens_per_minute period_s horizon_s late_s pause_max_s probe_s",
-        "concurrency starts now_s hold_s at_most",
-    ),
-    "table_health": Contract("", "name live dead size_bytes vacuumed_at analysed_at"),
-    "task_rate": Contract("", "records_per_s"),
-    "unfinished_chunks": Contract("batch_id map_index", "chunk", ("ended_at is null",)),
-    "unreferenced_keys": Contract("keys image_sha256s days", "key"),
-    "find_commit": Contract("record_id token", "token"),
-}
-
-SAMPLES: dict[str, Any] = {
-    "actor": "",
-    "answers": False,
-    "after_batch": UUID(int=0),
-    "after_chunk": -1,
-    "after_id": -1,
-    "after_sha256": "",
-    "answer_key": "",
-    "attempts_max": 5,
-    "batch_id": UUID(int=0),
-    "before": _NEVER,
-    "began_at": _NEVER,
-    "chunk": -1,
-    "chunk_numbers": [-1],
-    "chunks": [-1],
-    "claimed_from": "pending",
-    "code": "",
-    "config": "",
-    "cost": Decimal(0),
-    "dag_id": "",
-    "days": 1,
-    "delay_s": 1.0,
-    "detector": "",
-    "dry_run": True,
-    "error": "",
-    "error_code": None,
-    "expires_s": 1.0,
-    "fresh": False,
-    "newer_than": [None],
-    "heatmap_key": None,
-    "hold_s": 0.0,
-    "holder": "",
-    "horizon_s": 1.0,
-    "late_s": 1.0,
-    "image_key": "",
-    "image_sha256": "",
-    "image_sha256s": [],
-    "in_flight": 0,
-    "is_anomaly": False,
-    "keys": [],
-    "label": None,
-    "latency_ms": 1.0,
-    "lease_s": 1.0,
-    "map_index": -1,
-    "max_records": None,
-    "most": None,
-    "pause_max_s": 1.0,
-    "period_s": 60.0,
-    "permanent": False,
-    "probe_s": 1.0,
-    "reason": None,
-    "record_id": -1,
-    "record_ids": None,
-    "regions": "[]",
-    "requests": 0,
-    "requests_per_minute": None,
-    "returned": [],
-    "reused": False,
-    "run_id": "",
-    "scope": UUID(int=0),
-    "score": 0.0,
-    "selects": "all",
-    "size": 1,
-    "tally": Jsonb({}),
-    "threshold": None,
-    "timings": Jsonb({}),
-    "token": -1,
-    "tokens": [-1],
-    "tokens_back": 0.0,
-    "tokens_each": 1.0,
-    "tokens_per_minute": None,
-    "try_number": -1,
-    "usage": None,
-    "wanted": 0,
-    "window_end": None,
-    "window_start": None,
-}
-"""A value of the right type for each parameter."""
 
 
 def check_statements(connection: psycopg.Connection[Any], statements: Statements) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from anomaly.db.sql_check import SAMPLES
+from anomaly.db.contracts import SAMPLES
 from anomaly.db.statements import default_statements
 from anomaly.errors import DatabaseUnavailable, DetectorFailed, Misconfigured, Throttled
 from anomaly.models.answers import AnswerLookup, ArchiveKeys, Ask, EarlierAnswer, FoundAnswer

@@ -9,8 +9,8 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
+from anomaly.db.contracts import SAMPLES
 from anomaly.db.maintenance import MaintenanceStore, SweepResult, TableStats
-from anomaly.db.sql_check import SAMPLES
 from anomaly.db.statements import default_statements
 from anomaly.errors import DatabaseUnavailable
 from anomaly.maintenance.retention import sweep_rows

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from anomaly.db.sql_check import SAMPLES
+from anomaly.db.contracts import SAMPLES
 from anomaly.db.statements import default_statements
 from anomaly.errors import DetectorFailed, LeaseLost
 from anomaly.models.runs import Holder, Released

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from anomaly.commands import main
-from anomaly.db.sql_check import CONTRACTS
+from anomaly.db.contracts import CONTRACTS
 from anomaly.db.statements import FOLDER, Statements
 from anomaly.db.stats import StatsStore
 from anomaly.errors import DetectorFailed, Throttled

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from anomaly.db.contracts import SAMPLES
 from anomaly.db.pool import SESSION_SETTINGS
-from anomaly.db.sql_check import SAMPLES
 from anomaly.db.statements import default_statements
 from anomaly.pipeline.deduplication import GROUP
 from tests.parts.record_builders import HOLDER, RecordsDb

@@ -17,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from anomaly.commands import main
 from anomaly.db import schema
-from anomaly.db.sql_check import CONTRACTS
+from anomaly.db.contracts import CONTRACTS
 from anomaly.db.statements import FOLDER
 from anomaly.maintenance.doctor import FIRST, SECOND, Doctor, check_second_write, usable_settings
 from anomaly.settings import Settings

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from anomaly.db.sql_check import CONTRACTS, SAMPLES
+from anomaly.db.contracts import CONTRACTS, SAMPLES
 from anomaly.db.statements import FOLDER, Statements, default_statements
 from anomaly.errors import Misconfigured
 
