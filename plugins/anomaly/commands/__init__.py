@@ -18,7 +18,7 @@ from anomaly.escaping import escaped
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = ("doctor", "migrate", "check-sql", "resume-detector")
+COMMANDS = ("doctor", "init", "migrate", "check-sql", "resume-detector")
 """In the order of the help. The module of a command has its name, with `_` for `-`."""
 
 
@@ -49,6 +49,8 @@ def cli() -> None:
     Exit status: 0 on success, 1 if the command failed or found something wrong, 2 if it was called wrongly.
     """
     os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "CRITICAL"  # Airflow logs to stdout, between the lines of a command
+    # As Airflow's own commands do: otherwise it finds no connection that is kept in its database.
+    os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -52,6 +52,7 @@ class Installation:
         self.connect("anomaly_images", conn_type="http", extra={"allow_networks": ["127.0.0.0/8"], "allow_ports": ["1-65535"]})
         self.detector("anomaly_detector")
         self.set("AIRFLOW__LOGGING__LOGGING_LEVEL", "CRITICAL")  # as the command sets it
+        self.set("_AIRFLOW_PROCESS_CONTEXT", "server")  # as above
         self.set("AIRFLOW__CORE__PARALLELISM", "4")
         stub.at("/detect", VERDICT)
 

@@ -12,6 +12,8 @@ import pytest
 from anomaly.commands import COMMANDS, cli
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.integration.commands.conftest import Installation
 
 
@@ -27,9 +29,10 @@ def examples() -> list[str]:
 
 
 @pytest.mark.parametrize("example", examples())
-def test_an_example_of_the_help_runs(example: str, installation: Installation) -> None:
+def test_an_example_of_the_help_runs(example: str, installation: Installation, tmp_path: Path) -> None:
     installation.detector("anomaly_detector_v2")
     line = re.sub(r"postgresql://\S+db\.example\S+", installation.db.dsn, example)
+    line = line.replace("/opt/airflow/", f"{tmp_path}/")
     program, *arguments = shlex.split(line)
     assert program == "anomaly"
     said = installation.run(*arguments)
