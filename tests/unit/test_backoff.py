@@ -4,11 +4,12 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example
 from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
 from anomaly.backoff import delay_s, exhausted_for_s, parse_wait_s, retry_after_s, wait_hint_s
+from tests.parts.fuzzing import fuzz
 
 NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
 
@@ -79,7 +80,7 @@ def test_what_is_past_zero_or_unreadable_asks_for_no_wait(text: str) -> None:
     assert parse_wait_s(text, now=lambda: NOW) is None
 
 
-@given(st.text())
+@fuzz(st.text())
 def test_no_text_of_a_server_breaks_the_reading(text: str) -> None:
     assert (parse_wait_s(text, now=lambda: NOW) or 1) > 0
 
@@ -143,7 +144,7 @@ PIECES = st.sampled_from(
 VALUES = st.one_of(st.text(), st.lists(PIECES).map("".join), st.floats().map(str), st.integers().map(str), st.datetimes().map(str))
 
 
-@given(st.dictionaries(st.sampled_from(NAMES), VALUES))
+@fuzz(st.dictionaries(st.sampled_from(NAMES), VALUES))
 @example({"RateLimit": '"default";r=0;t=' + "9" * 15})
 @example({"RateLimit": "(" * 5000})
 @example({"RateLimit": "a=(1 2), reset=(3 4)"})

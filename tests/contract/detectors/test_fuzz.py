@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
@@ -17,6 +16,7 @@ from anomaly.errors import AnomalyError, DetectorAnswerInvalid, DetectorRefused,
 from anomaly.models.answers import regions_json
 from anomaly.models.quota import tokens_of
 from anomaly.settings import Settings
+from tests.parts.fuzzing import fuzz
 
 NAMES = st.sampled_from(
     [
@@ -96,8 +96,7 @@ def storable(text: str) -> bool:
     return text.encode().decode() == text and "\0" not in text
 
 
-@settings(max_examples=400, deadline=None)
-@given(BODIES | JSON.map(lambda report: json.dumps({"choices": [{"message": {"content": json.dumps(report)}}]}).encode()))
+@fuzz(BODIES | JSON.map(lambda report: json.dumps({"choices": [{"message": {"content": json.dumps(report)}}]}).encode()))
 def test_an_answer_is_a_verdict_that_can_be_stored_or_invalid(raw: bytes) -> None:
     sentences: list[str] = []
     for detector in DETECTORS:
@@ -113,8 +112,7 @@ def test_an_answer_is_a_verdict_that_can_be_stored_or_invalid(raw: bytes) -> Non
     assert all(map(storable, sentences))
 
 
-@settings(max_examples=400, deadline=None)
-@given(st.integers(100, 599), HEADERS, BODIES)
+@fuzz(st.integers(100, 599), HEADERS, BODIES)
 def test_an_error_is_one_of_ours_on_one_printable_line(status: int, headers: dict[str, str], body: bytes) -> None:
     redaction = Redaction(["hunter2x"])
     named = CaseInsensitiveDict(headers)

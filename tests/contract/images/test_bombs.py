@@ -7,17 +7,16 @@ import io
 import json
 import subprocess
 import sys
-import time
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 from PIL import PngImagePlugin
 
 from anomaly.errors import RecordRejected
 from anomaly.images.validation import validated
+from tests.parts.fuzzing import fuzz
 from tests.parts.image_bombs import bmp, bombs, gif, png, png_chunk
 from tests.parts.measure_bombs import code_of
 
@@ -121,8 +120,8 @@ def test_a_format_that_detectors_do_not_take_is_no_image(ending: str) -> None:
     assert code_of(an_image({"avif": "AVIF", "jp2": "JPEG2000"}[ending])) == "image_not_an_image"
 
 
-@settings(max_examples=500, deadline=None, derandomize=True)
-@given(
+@fuzz(
+    examples=500,
     seed=st.sampled_from(list(GOOD.values())),
     edits=st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=8)), max_size=6),
     in_head=st.booleans(),
@@ -138,7 +137,5 @@ def test_a_mutated_image_is_accepted_or_rejected_in_bounded_time(
     for where, junk in edits:
         at = int(where * (200 if in_head else len(content)))
         content[at : at + len(junk)] = junk
-    began = time.thread_time()
     with contextlib.suppress(RecordRejected):
         validated(bytes(content[: int(len(content) * cut)]), max_px=1_000_000, source="here")
-    assert time.thread_time() - began < CPU_S

@@ -8,12 +8,12 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 from anomaly.errors import ImageNotAnImage, ImageTooManyPixels, ImageTruncated, RecordRejected
 from anomaly.images.validation import validated
+from tests.parts.fuzzing import fuzz
 
 if TYPE_CHECKING:
     from anomaly.models.records import Image
@@ -122,8 +122,7 @@ SEEDS = [an_image(kind, (9, 7)) for kind in KINDS]
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
-@settings(max_examples=300, deadline=None)
-@given(seed=st.sampled_from(SEEDS), at=st.integers(0, 4000), junk=st.binary(max_size=40), cut=st.integers(0, 4000))
+@fuzz(seed=st.sampled_from(SEEDS), at=st.integers(0, 4000), junk=st.binary(max_size=40), cut=st.integers(0, 4000))
 def test_hostile_bytes_give_an_image_or_a_rejection(seed: bytes, at: int, junk: bytes, cut: int) -> None:
     content = seed[: at % len(seed)] + junk + seed[at % len(seed) + len(junk) :]
     with contextlib.suppress(RecordRejected):

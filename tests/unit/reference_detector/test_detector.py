@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -21,6 +20,7 @@ from reference_detector.padim import Gaussians, embedding, image_score
 from reference_detector.photo import SIDE_PX, read_photo
 from reference_detector.picture import HEATMAP_SIDE_PX, heatmap_png, regions_of
 from reference_detector.queueing import AnswersByKey
+from tests.parts.fuzzing import fuzz
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -227,9 +227,11 @@ def test_a_page_is_no_image() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns of damaged metadata, which nobody reads here
-@settings(deadline=None, max_examples=150)
-@given(
-    kind=st.sampled_from(sorted(IMAGES)), end=st.floats(0, 1), damage=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=8)
+@fuzz(
+    examples=150,
+    kind=st.sampled_from(sorted(IMAGES)),
+    end=st.floats(0, 1),
+    damage=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=8),
 )
 def test_damage_of_any_kind_is_an_error_of_ours_or_none(kind: str, end: float, damage: list[tuple[float, int]]) -> None:
     content = bytearray(IMAGES[kind])
