@@ -75,7 +75,8 @@ class RecordsDb:
         self.now_s = 0.0
         self.waits: list[float] = []
         self.on_wait: Callable[[], object] = lambda: None
-        self.sql = psycopg.connect(dsn, autocommit=True, row_factory=dict_row)
+        self.sql = psycopg.connect(dsn, autocommit=True, row_factory=dict_row, client_encoding="UTF8")
+        self.sql.execute("set datestyle to iso")
         self.pool = open_pool(connector(dsn, self.settings), self.settings, clock=lambda: self.now_s)
         self.database = Database(self.pool, statements=statements, sleep=self._wait, rng=Lowest())
         self.store = RecordStore(self.database, self.settings, rng=Lowest())

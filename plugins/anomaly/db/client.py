@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from psycopg import errors
 
 from anomaly.backoff import delay_s
+from anomaly.db.encoding import codecs_of, fitted
 from anomaly.db.errors import FOREIGN, translate
 from anomaly.db.statements import Statements, default_statements
 from anomaly.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from psycopg import Cursor
     from psycopg.rows import DictRow
@@ -59,7 +60,7 @@ class Database:
         """Run a statement and return its rows.
 
         After a deadlock or a lock timeout it is sent again, since nothing has changed. After the connection died under it, its outcome is
-        unknown; it is sent again only if it is *idempotent*.
+        unknown; it is sent again only if it is *idempotent*. Characters that the database's encoding lacks are replaced.
 
         Raises:
             DatabaseUnavailable: there was no answer; a statement that is not idempotent may have taken effect.
@@ -83,11 +84,19 @@ class Database:
     ) -> T:
         text = self._statements.text(name)
         failures = 0
+        codecs: Iterator[str] | None = None
         while True:
             began = time.monotonic()
             try:
                 with self._pool.cursor() as cursor:
                     found = result(cursor.execute(text, params, prepare=prepare))
+            except errors.UntranslatableCharacter as exc:
+                codecs = codecs or iter(codecs_of(self._pool.server_encoding))
+                codec = next(codecs, None)
+                if codec is None:
+                    raise translate(exc) from exc
+                params = fitted(params, codec)
+                continue
             except FOREIGN as exc:
                 failures += 1
                 error = translate(exc)

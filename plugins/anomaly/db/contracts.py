@@ -146,7 +146,7 @@ SAMPLES: dict[str, Any] = {
     "reason": None,
     "record_id": -1,
     "record_ids": None,
-    "regions": "[]",
+    "regions": Jsonb([]),
     "requests": 0,
     "requests_per_minute": None,
     "returned": [],

@@ -24,11 +24,14 @@ LOGIN_REFUSED = (
     "authentication failed",
     "no password supplied",
     "does not exist",
+    "no such database",
+    "no such user",
+    "unsupported startup parameter",
     "no pg_hba.conf entry",
     "is not permitted to log in",
     "permission denied for database",
 )
-"""Parts of libpq's messages when the login is refused; it passes no SQLSTATE on."""
+"""Parts of the messages of servers and PgBouncer when the login is refused; libpq passes no SQLSTATE on."""
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg.types.json import Jsonb
 
-from anomaly.models.answers import Ask, EarlierAnswer, FoundAnswer, regions_json
+from anomaly.models.answers import Ask, EarlierAnswer, FoundAnswer
 from anomaly.models.records import Claim
 from anomaly.models.runs import BatchReport, TimingStats
 
@@ -89,7 +89,7 @@ def verdict_params(answer: Answer, archived: ArchiveKeys) -> dict[str, Any]:
         "is_anomaly": verdict.is_anomaly,
         "label": verdict.label,
         "reason": verdict.reason,
-        "regions": regions_json(verdict),
+        "regions": Jsonb(verdict.regions),
         "usage": None if verdict.usage is None else Jsonb(verdict.usage),
         "cost": verdict.cost,
         "reused": answer.reused,

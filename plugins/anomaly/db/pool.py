@@ -17,6 +17,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.pool import QueuePool
 
+from anomaly.db import session
 from anomaly.db.errors import translating
 
 if TYPE_CHECKING:
@@ -25,16 +26,6 @@ if TYPE_CHECKING:
     from anomaly.settings import Settings
 
 log = logging.getLogger(__name__)
-
-SESSION_SETTINGS = """
-select set_config('statement_timeout', '15s', false), set_config('lock_timeout', '5s', false),
-       set_config('idle_in_transaction_session_timeout', '15s', false), set_config('application_name', 'anomaly', false),
-       set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false),
-       set_config('DateStyle', 'ISO', false), set_config('client_encoding', 'UTF8', false)
-"""
-"""A prepared plan lives as long as its connection, and a table that was small when it was planned may be large by then. Frequent statements
-have an index made for them; without one, Postgres still scans the table. No statement here is worth compiling. Psycopg reads times in
-ISO style only, and returns text of a database in SQL_ASCII as bytes unless the client has an encoding."""
 
 
 class CallDeadlines:
@@ -82,9 +73,12 @@ class CheckedPool(QueuePool):
             use_lifo=True,
             reset_on_return=None,
         )
+        self._connect = creator
         self.deadlines = CallDeadlines(deadline_s=settings.db_call_deadline_s, clock=clock)
         self._idle_check_s = settings.db_idle_check_s
         self._clock = clock
+        self._lent: bool | None = None
+        self.server_encoding = "UTF8"
         event.listen(self, "connect", self._on_connect)
         event.listen(self, "checkout", self._on_checkout)
         event.listen(self, "close", _on_close)
@@ -111,10 +105,19 @@ class CheckedPool(QueuePool):
         connection.autocommit = True
         # A duplicate refers to this connection even after libpq has closed its own descriptor and the number is in use again.
         record.info["socket"] = sock = socket.socket(fileno=os.dup(connection.fileno()))
-        record.info["cursor"] = cursor = connection.cursor(row_factory=dict_row)
+        self.server_encoding = session.server_encoding(connection)
         with self.deadlines.watching(sock):
-            cursor.execute(SESSION_SETTINGS)
+            session.configure(connection, lent=self._is_lent(connection))
+        record.info["cursor"] = connection.cursor(row_factory=dict_row)
         self._mark_used(record)
+
+    def _is_lent(self, connection: Any) -> bool:
+        """Return whether connections go through a pooler that lends sessions. The pool finds out once."""
+        if self._lent is None:
+            self._lent = not session.is_direct(connection) and session.lends_sessions(self._connect)
+            if self._lent:
+                log.info("the database is behind a pooler that lends sessions: no limits of the session, no prepared statements")
+        return self._lent
 
     def _on_checkout(self, connection: Any, record: Any, _proxy: Any) -> None:
         if self._clock() - record.info["used"] <= self._idle_check_s and not _is_readable(connection):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -11,6 +12,7 @@ from psycopg import sql
 from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
 from yoyo.connections import parse_uri
 
+from anomaly.db import session
 from anomaly.db.errors import translating
 from anomaly.db.statements import FOLDER, no_sql
 from anomaly.errors import Misconfigured
@@ -23,6 +25,10 @@ MIGRATIONS = FOLDER / "migrations"
 CONNECT_TIMEOUT_S = 5
 LOCK_TIMEOUT_S = 120
 """Longest wait for another migration to finish."""
+LENT = (
+    f"the records database is behind a pooler that lends sessions (PgBouncer in transaction mode), and migrations need their own: run "
+    f"{PROGRAM} migrate --dsn with the address of the server itself"
+)
 
 
 class _OneTransaction(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo ships no types
@@ -44,16 +50,25 @@ def migrate(dsn: str) -> list[str]:
 
     Raises:
         DatabaseUnavailable: the database cannot be reached, or another migration took too long.
-        Misconfigured: the login is refused, or may not create the schema, or the files of the migrations are missing.
+        Misconfigured: the login is refused, or may not create the schema, or the files of the migrations are missing,
+            or a pooler lends sessions.
     """
     known_migrations()
-    with translating(), psycopg.connect(dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S) as connection:
+    with translating(), _connect(dsn) as connection:
+        if not session.is_direct(connection) and session.lends_sessions(partial(_connect, dsn)):
+            raise Misconfigured(LENT)
         connection.execute("select set_config('lock_timeout', %s, false)", [f"{LOCK_TIMEOUT_S}s"])
+        connection.execute("set statement_timeout to 0")
         connection.execute("select pg_advisory_lock(hashtext('anomaly migrations'))")
         connection.execute("set datestyle to iso")
         _ensure_schema(connection)
         connection.execute("set search_path to anomaly")
         return _applied(_OneTransaction(connection))
+
+
+def _connect(dsn: str) -> psycopg.Connection[Any]:
+    # psycopg returns text of a database in SQL_ASCII as bytes unless the client has an encoding.
+    return psycopg.connect(dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S, client_encoding="UTF8")
 
 
 def _ensure_schema(connection: psycopg.Connection[Any]) -> None:
@@ -91,7 +106,7 @@ def missing_migrations(dsn: str) -> list[str]:
         DatabaseUnavailable: the database cannot be reached.
         Misconfigured: the login is refused, or the files of the migrations are missing.
     """
-    with translating(), psycopg.connect(dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S) as connection:
+    with translating(), _connect(dsn) as connection:
         begun = connection.execute("select to_regclass('anomaly._yoyo_migrations') is not null").fetchone() == (True,)
         return sorted(known_migrations() - (applied_migrations(connection) if begun else set()))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -62,11 +61,6 @@ class ArchiveKeys:
     image_key: str
     answer_key: str
     heatmap_key: str | None = None
-
-
-def regions_json(verdict: Verdict) -> str:
-    """Return the regions as the database stores them."""
-    return json.dumps(verdict.regions)
 
 
 class Ask(Enum):

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from anomaly.errors import DetectorAnswerInvalid, Misconfigured
-from anomaly.models.answers import regions_json
 from anomaly.models.quota import tokens_of
 from tests.contract.detectors.conftest import IMAGE, a_json
 from tests.parts.http_stub import Reply
@@ -211,7 +210,7 @@ def test_what_the_database_cannot_store_is_replaced_in_every_text(made: Made) ->
 
     assert (verdict.label, verdict.reason, verdict.detector) == ("ab?c", "ab?c", "ab?c@ab?c")
     assert (verdict.regions, verdict.usage) == (({"ab?c": "ab?c"},), {"ab?c": "ab?c"})
-    assert "\\u0000" not in regions_json(verdict)
+    assert "\\u0000" not in json.dumps(verdict.regions)
     assert tokens_of(verdict.usage) is None
 
 

@@ -16,7 +16,6 @@ import pytest
 from anomaly import detectors
 from anomaly.detectors import DetectorConnection
 from anomaly.errors import DetectorAnswerInvalid, DetectorFailed, DetectorOverloaded, DetectorRefused, Misconfigured
-from anomaly.models.answers import regions_json
 from anomaly.settings import Settings
 from tests.contract.detectors.conftest import CONTENT, IMAGE, Made, a_json
 from tests.parts.http_stub import HttpStub, Reply
@@ -169,7 +168,7 @@ def test_characters_that_postgres_cannot_store_are_removed(stub: HttpStub, made:
     verdict = ask(made()).verdict
 
     assert (verdict.label, verdict.regions, verdict.usage) == ("ab?c", ({"name": ""},), {"x": "?"})
-    assert "\\u0000" not in regions_json(verdict)
+    assert "\\u0000" not in json.dumps(verdict.regions)
 
 
 def test_a_heat_map_may_be_a_data_url(stub: HttpStub, made: Made) -> None:

@@ -13,7 +13,6 @@ from anomaly.detectors import DetectorConnection
 from anomaly.detectors.errors import from_answer, from_response
 from anomaly.detectors.redaction import Redaction
 from anomaly.errors import AnomalyError, DetectorAnswerInvalid, DetectorRefused, Throttled
-from anomaly.models.answers import regions_json
 from anomaly.models.quota import tokens_of
 from anomaly.settings import Settings
 from tests.parts.fuzzing import fuzz
@@ -108,7 +107,7 @@ def test_an_answer_is_a_verdict_that_can_be_stored_or_invalid(raw: bytes) -> Non
         assert verdict.score == verdict.score + 0  # a number, and not NaN
         tokens_of(verdict.usage)
         assert storable(f"{verdict.label}{verdict.reason}{verdict.detector}")
-        json.dumps([json.loads(regions_json(verdict)), verdict.usage, verdict.cost], allow_nan=False).encode()
+        json.dumps([json.loads(json.dumps(verdict.regions)), verdict.usage, verdict.cost], allow_nan=False).encode()
     assert all(map(storable, sentences))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from anomaly.db.contracts import SAMPLES
-from anomaly.db.pool import SESSION_SETTINGS
+from anomaly.db.session import configure
 from anomaly.db.statements import default_statements
 from anomaly.pipeline.deduplication import GROUP
 from tests.parts.record_builders import HOLDER, RecordsDb
@@ -93,7 +93,7 @@ def test_whether_a_logged_record_is_claimed_is_looked_up_by_the_key(db: RecordsD
 @pytest.mark.parametrize("count", [3, 3_000])
 def test_whose_turn_it_is_is_looked_up_by_the_key(db: RecordsDb, count: int, *, analysed: bool) -> None:
     """Also while the table is small: a connection keeps the plan that it has made then."""
-    db.rows(SESSION_SETTINGS)
+    configure(db.sql, lent=False)
     if analysed:
         db.do("vacuum analyze anomaly.asks")
     db.rows(

@@ -1,0 +1,96 @@
+"""The settings of database sessions, and the detection of poolers that lend a session for one transaction only."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from psycopg import errors
+from psycopg.rows import tuple_row
+from psycopg.types.string import TextLoader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from psycopg import Connection
+    from psycopg.abc import Buffer
+
+CLIENT_SETTINGS = {"DateStyle": "ISO", "client_encoding": "UTF8", "application_name": "anomaly"}
+"""Psycopg reads times in ISO style only. PgBouncer applies these to whichever session runs a transaction of the client."""
+SESSION_SETTINGS = {
+    "statement_timeout": "15s",
+    "lock_timeout": "5s",
+    "idle_in_transaction_session_timeout": "15s",
+    "enable_seqscan": "off",
+    "jit": "off",
+    "default_transaction_isolation": "read committed",
+    "extra_float_digits": "1",
+}
+"""A prepared plan lives as long as its connection, and a table that was small when it was planned may be large by then. Frequent statements
+have an index made for them; without one, Postgres still scans the table. No statement here is worth compiling. The statements are
+written for READ COMMITTED, and times in seconds need all their digits."""
+SQL_ASCII = "SQL_ASCII"
+_SET = "select set_config(name, value, false) from unnest(%s::text[], %s::text[]) as s (name, value)"
+_PID = "select pg_backend_pid()"
+_ROUNDS = 3
+
+
+class LenientTextLoader(TextLoader):
+    """Reads text as UTF-8, with replacement characters: a database in SQL_ASCII holds any bytes."""
+
+    def load(self, data: Buffer) -> str:
+        return bytes(data).decode("utf-8", "replace")
+
+
+def configure(connection: Connection[Any], *, lent: bool) -> None:
+    """Set what the project's statements rely on. A session that is *lent* for a transaction gets only the settings of the client.
+
+    It would keep other settings, and prepared statements, for the next client.
+    """
+    client_settings = dict(CLIENT_SETTINGS)
+    if server_encoding(connection) == SQL_ASCII:
+        client_settings["client_encoding"] = SQL_ASCII  # the server would refuse to send bytes that are not UTF-8
+        for name in ("text", "varchar", "bpchar", "name"):
+            connection.adapters.register_loader(name, LenientTextLoader)
+    if lent:
+        connection.prepare_threshold = None
+    _apply(connection, client_settings if lent else client_settings | SESSION_SETTINGS)
+
+
+def _apply(connection: Connection[Any], settings: Mapping[str, str]) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(_SET, [list(settings), list(settings.values())], prepare=False)
+
+
+def server_encoding(connection: Connection[Any]) -> str:
+    """Return the encoding of the database, by Postgres's name."""
+    return connection.info.parameter_status("server_encoding") or "UTF8"
+
+
+def is_direct(connection: Connection[Any]) -> bool:
+    """Return whether the server itself accepted the connection: a pooler makes up the process id that it sends to its clients."""
+    return _pid(connection) == connection.info.backend_pid
+
+
+def lends_sessions(connect: Callable[[], Connection[Any]]) -> bool:
+    """Return whether a client's session may be another one in its next transaction, as with PgBouncer in transaction or statement mode."""
+    with closing(connect()) as first, closing(connect()) as second:
+        first.autocommit = second.autocommit = True
+        for _ in range(_ROUNDS):
+            seen = {_pid(first), _pid(first)}
+            try:
+                with second.transaction():
+                    if _pid(second) in seen:
+                        return True
+                    seen.add(_pid(first))
+            except errors.ProtocolViolation:  # statement mode has no transactions
+                return True
+            if len(seen) > 1:
+                return True
+    return False
+
+
+def _pid(connection: Connection[Any]) -> int:
+    with connection.cursor(row_factory=tuple_row) as cursor:
+        ((pid,),) = cursor.execute(_PID, prepare=False).fetchall()
+    return int(pid)
