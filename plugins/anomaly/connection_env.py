@@ -5,6 +5,7 @@ Does not import Airflow, which takes seconds, so that a start can refuse a wrong
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from anomaly.errors import Misconfigured
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 DB, S3, DETECTOR, IMAGES = (f"AIRFLOW_CONN_ANOMALY_{name}" for name in ("DB", "S3", "DETECTOR", "IMAGES"))
 TIMEOUT_S = 5
@@ -73,7 +74,8 @@ def check(environ: Mapping[str, str]) -> None:
     """
     for variable, check_service in {DB: _check_database, S3: _check_bucket, DETECTOR: _check_detector}.items():
         if environ.get(variable):
-            check_service(read(variable, environ[variable]))
+            with _translating(variable):
+                check_service(read(variable, environ[variable]))
     if environ.get(IMAGES):
         read(IMAGES, environ[IMAGES])  # it names no host to connect to
 
@@ -84,7 +86,19 @@ def records_dsn(environ: Mapping[str, str]) -> str:
     Raises:
         Misconfigured: the variable cannot be parsed, or libpq does not know one of the extras.
     """
-    return _dsn(read(DB, environ[DB]))
+    with _translating(DB):
+        return _dsn(read(DB, environ[DB]))
+
+
+@contextlib.contextmanager
+def _translating(variable: str) -> Iterator[None]:
+    """Raise what a library raises about the values of a connection as Misconfigured. Its text may quote a password."""
+    try:
+        yield
+    except Misconfigured:
+        raise
+    except Exception as exc:  # noqa: BLE001  # libraries raise any error about a value that they do not expect
+        raise Misconfigured(f"{variable}: a field or an extra has a value that cannot be used ({type(exc).__name__})") from None
 
 
 def _from_json(value: Mapping[str, Any]) -> EnvConnection:
@@ -130,7 +144,7 @@ def _dsn(connection: EnvConnection) -> str:
     extra = {key: str(value) for key, value in connection.extra.items() if key not in HOOK_EXTRAS}
     fields = {"host": connection.host, "port": connection.port, "user": connection.login, "password": connection.password}
     try:
-        return make_conninfo("", **{"connect_timeout": str(TIMEOUT_S)} | extra, **fields, dbname=connection.schema)
+        return make_conninfo("", **{"connect_timeout": str(TIMEOUT_S), **fields, "dbname": connection.schema} | extra)
     except psycopg.ProgrammingError as exc:
         raise Misconfigured(f"{DB} has an extra that Postgres does not know: {_first_line(exc)}") from exc
 

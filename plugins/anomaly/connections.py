@@ -22,14 +22,18 @@ from psycopg.conninfo import make_conninfo
 from anomaly import detectors
 from anomaly.archive import bucket as archive
 from anomaly.archive.encryption import Encryption
+from anomaly.archive.errors import FOREIGN as BUCKET_ERRORS
+from anomaly.archive.errors import translated
 from anomaly.archive.obstore_puts import ObstorePuts
 from anomaly.db.client import Database
 from anomaly.db.detector_quota import DetectorPauseStore
+from anomaly.db.errors import FOREIGN as DATABASE_ERRORS
+from anomaly.db.errors import translating
 from anomaly.db.maintenance import MaintenanceStore
 from anomaly.db.pool import open_pool
 from anomaly.db.quarantine import QuarantineStore
 from anomaly.db.record_store import RecordStore
-from anomaly.errors import Misconfigured
+from anomaly.errors import AnomalyError, Misconfigured
 from anomaly.images import download as images
 from anomaly.metrics import SILENT, Metrics
 
@@ -49,22 +53,41 @@ def connection(conn_id: str) -> Connection:
     """Return an Airflow connection.
 
     Raises:
-        Misconfigured: there is none of that id, or its variable cannot be read.
+        Misconfigured: there is none of that id, its variable cannot be read, or its extra is no object.
     """
     try:
-        return BaseHook.get_connection(conn_id)
+        of = BaseHook.get_connection(conn_id)
     except AirflowNotFoundException as exc:
         variable = f"AIRFLOW_CONN_{conn_id.upper()}"
         if os.environ.get(variable):  # Airflow ignores a variable that it cannot read
             raise Misconfigured(f"{variable} is neither a connection URI nor JSON as Airflow reads them; .env.example shows both") from exc
         raise Misconfigured(f"there is no connection {conn_id}: add it in Airflow's UI (Admin, Connections) or set {variable}") from exc
+    if not isinstance(of.extra_dejson, dict):
+        raise Misconfigured(f"the connection {conn_id}: its extra must be a JSON object")
+    return of
+
+
+@contextlib.contextmanager
+def _translating(conn_id: str) -> Iterator[None]:
+    """Raise what a library raises about the values of a connection as the project's error. Its text may quote a password."""
+    try:
+        yield
+    except (AnomalyError, *DATABASE_ERRORS):
+        raise
+    except BUCKET_ERRORS as exc:
+        raise translated(exc, f"the connection {conn_id}") from exc
+    except Exception as exc:  # noqa: BLE001  # libraries raise any error about a value that they do not expect
+        fault = f"the connection {conn_id}: a field or an extra has a value that cannot be used ({type(exc).__name__})"
+        raise Misconfigured(fault) from None
 
 
 def records_dsn() -> str:
     """Return the DSN of the records database, for a single connection without a pool."""
     of = connection(DB)
+    fields = {"host": of.host, "port": of.port, "user": of.login, "password": of.password, "dbname": of.schema}
     extra = {name: str(value) for name, value in of.extra_dejson.items() if name not in PostgresHook.ignored_extra_options}
-    return make_conninfo("", **extra, host=of.host, port=of.port, user=of.login, password=of.password, dbname=of.schema)
+    with _translating(DB), translating():
+        return make_conninfo("", **fields | extra)  # as the hook has it, an extra takes precedence
 
 
 @contextlib.contextmanager
@@ -73,7 +96,7 @@ def database(settings: Settings, metrics: Metrics = SILENT) -> Iterator[Database
     of = connection(DB)
     of.extra = json.dumps({"connect_timeout": settings.db_connect_timeout_s, **of.extra_dejson})
     hook = PostgresHook(connection=of, log_sql=False)
-    pool = open_pool(hook.get_conn, settings)
+    pool = open_pool(_translating(DB)(hook.get_conn), settings)
     with contextlib.closing(Database(pool, retried=partial(metrics.retried, "database"))) as opened:
         yield opened
 
@@ -106,6 +129,7 @@ def maintenance_store(settings: Settings) -> Iterator[MaintenanceStore]:
         yield MaintenanceStore(opened)
 
 
+@_translating(S3)
 def bucket(settings: Settings, metrics: Metrics = SILENT) -> archive.Archive:
     """Return the archive on a client of S3Hook. The connection's options for the client override our settings."""
     extra = connection(S3).extra_dejson
@@ -132,14 +156,15 @@ def bucket(settings: Settings, metrics: Metrics = SILENT) -> archive.Archive:
     return archive.Archive(client, extra["bucket"], extra.get("prefix", ""), encryption=encryption, puts=puts, on_retry=on_retry)
 
 
+@_translating(IMAGES)
 def image_rules() -> images.ImageRules:
     """Return the rules for image hosts; the connection is optional."""
     try:
-        of = BaseHook.get_connection(IMAGES)
+        BaseHook.get_connection(IMAGES)
     except AirflowNotFoundException:
         if not os.environ.get(f"AIRFLOW_CONN_{IMAGES.upper()}"):
             return images.ImageRules()
-        of = connection(IMAGES)
+    of = connection(IMAGES)
     return images.ImageRules.from_extra(of.extra_dejson, host=_address(of, "https") if of.host else None)
 
 
@@ -155,16 +180,20 @@ def image_source(settings: Settings, metrics: Metrics = SILENT) -> Iterator[imag
 def detector(conn_id: str, settings: Settings) -> Iterator[detectors.Detector]:
     """Open the detector that a connection describes; close its connections on exit."""
     of = connection(conn_id)
-    base_url = _address(of, "http")
-    spec = detectors.DetectorConnection(base_url=base_url, login=of.login, password=of.password, extra=of.extra_dejson)
-    with detectors.session(settings, base_url) as session:
-        yield detectors.from_connection(spec, session, settings)
+    with contextlib.ExitStack() as opened:
+        with _translating(conn_id):
+            base_url = _address(of, "http")
+            spec = detectors.DetectorConnection(base_url=base_url, login=of.login, password=of.password, extra=of.extra_dejson)
+            session = opened.enter_context(detectors.session(settings, base_url))
+            made = detectors.from_connection(spec, session, settings)
+        yield made
 
 
 def detector_health(conn_id: str, settings: Settings) -> int | None:
     """Return the status of the detector's health check; None if its dialect has none or it does not respond."""
     of = connection(conn_id)
-    base_url, path = _address(of, "http"), HEALTH.get(of.extra_dejson.get("dialect", "reference"))
+    with _translating(conn_id):
+        base_url, path = _address(of, "http"), HEALTH.get(of.extra_dejson.get("dialect", "reference"))
     if path is None:
         return None
     timeout = settings.detector_connect_timeout_s, settings.detector_read_timeout_s

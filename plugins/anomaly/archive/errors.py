@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError, PartialCredentialsError
+from botocore import exceptions as boto
+from botocore.exceptions import BotoCoreError, ClientError
 
 from anomaly.errors import AnomalyError, ArchiveUnavailable, Misconfigured
 
@@ -46,13 +47,28 @@ _NEEDS_A_PERSON = {
     "RequestTimeTooSkewed": "this machine's clock is wrong",
 }
 
+_WRONG_OPTIONS = (
+    boto.ConfigNotFound,
+    boto.ConfigParseError,
+    boto.InvalidConfigError,
+    boto.InvalidProxiesConfigError,
+    boto.InvalidRetryConfigurationError,
+    boto.InvalidS3AddressingStyleError,
+    boto.NoCredentialsError,
+    boto.NoRegionError,
+    boto.ParamValidationError,
+    boto.PartialCredentialsError,
+    boto.ProfileNotFound,
+    boto.ValidationError,
+)
+
 
 def translated(exc: BotoCoreError | ClientError, what: str) -> AnomalyError:
     """Return the project's error for one of botocore; *what* begins its sentence."""
     if isinstance(exc, ClientError):
         reason = _NEEDS_A_PERSON.get(code_of(exc))
         return Misconfigured(f"{what}: {reason}") if reason else ArchiveUnavailable(f"{what}: answered {code_of(exc)}")
-    if isinstance(exc, NoCredentialsError | PartialCredentialsError | ParamValidationError):
+    if isinstance(exc, _WRONG_OPTIONS):
         return Misconfigured(f"{what}: {exc}")
     return ArchiveUnavailable(f"{what}: {type(exc).__name__}")
 

@@ -38,6 +38,6 @@ def from_connection(connection: DetectorConnection, session: PooledSession, sett
         Misconfigured: an extra is missing, unknown or invalid; the sentence names it.
     """
     dialect = connection.extra.get("dialect", "reference")
-    if dialect not in DIALECTS:
+    if not isinstance(dialect, str) or dialect not in DIALECTS:
         raise misconfigured(f"the extra 'dialect' must be one of {', '.join(DIALECTS)}, not {dialect!r}")
     return DIALECTS[dialect](connection, session, settings)

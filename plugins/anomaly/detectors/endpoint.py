@@ -70,6 +70,7 @@ class Endpoint:
         request = requests.PreparedRequest()
         try:
             request.prepare(method="POST", url=url, headers={"User-Agent": "anomaly", **headers}, hooks={})
+            "".join([*headers, *headers.values()]).encode("latin-1")  # as they are sent
         except (requests.RequestException, UnicodeError) as exc:
             raise misconfigured(f"its address or one of its headers is not valid ({type(exc).__name__})") from None
         self._url = request.url or ""
@@ -138,5 +139,6 @@ def authorization(connection: DetectorConnection, key_header: str) -> dict[str, 
     if not connection.password:
         return {}
     if connection.login:
-        return {"Authorization": "Basic " + b64encode(f"{connection.login}:{connection.password}".encode()).decode()}
+        credentials = f"{connection.login}:{connection.password}".encode("utf-8", "surrogatepass")
+        return {"Authorization": f"Basic {b64encode(credentials).decode()}"}
     return {key_header: f"Bearer {connection.password}" if key_header.lower() == "authorization" else connection.password}

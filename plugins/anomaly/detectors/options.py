@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from typing import TYPE_CHECKING, Any
 
 from anomaly.errors import Misconfigured
@@ -42,8 +42,8 @@ class Options:
         return str(value)
 
     def number(self, name: str, default: float | None = None) -> float | None:
-        value = self._take(name, default)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)):
+        value: float | None = self._take(name, default)
+        if value is not None and not _is_number(value):
             raise misconfigured(f"the extra {name!r} must be a number")
         return value
 
@@ -51,8 +51,7 @@ class Options:
         value = self._take(name, default)
         if value is None:
             return None
-        numbers = isinstance(value, list | tuple) and all(type(bound) in {int, float} and math.isfinite(bound) for bound in value)
-        if not numbers or len(value) != 2 or value[0] >= value[1]:  # noqa: PLR2004  # lower and upper bound
+        if not isinstance(value, list | tuple) or not all(map(_is_number, value)) or len(value) != 2 or value[0] >= value[1]:  # noqa: PLR2004  # lower and upper bound
             raise misconfigured(f"the extra {name!r} must be two numbers, the smaller one first, such as [0, 1]")
         return float(value[0]), float(value[1])
 
@@ -101,3 +100,8 @@ class Options:
     def _take(self, name: str, default: Any) -> Any:
         self._known.append(name)
         return self._left.pop(name, default)
+
+
+def _is_number(value: Any) -> bool:
+    """Return whether *value* is a finite number that fits a float."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

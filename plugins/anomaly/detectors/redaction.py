@@ -28,9 +28,10 @@ class Redaction:
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         forms = {form for secret in secrets for form in _forms(secret) if len(form) >= MIN_CHARS}
-        pattern = "|".join(map(re.escape, sorted(forms, key=len, reverse=True))) or r"(?!)"
-        self._in_text = re.compile(pattern, re.IGNORECASE)
-        self._in_bytes = re.compile(pattern.encode("utf-8", "replace"), re.IGNORECASE)
+        longest_first = sorted(forms, key=len, reverse=True)
+        self._in_text = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)", re.IGNORECASE)
+        in_bytes = (re.escape(form.encode("utf-8", "surrogatepass")) for form in longest_first)
+        self._in_bytes = re.compile(b"|".join(in_bytes) or rb"(?!)", re.IGNORECASE)
 
     @classmethod
     def of(cls, connection: DetectorConnection) -> Redaction:
