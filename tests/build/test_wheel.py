@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
+from tests.build.conftest import run
 
 if TYPE_CHECKING:
     from embedded.postgres import Postgres
@@ -21,30 +17,6 @@ from airflow import plugins_manager
 plugins, errors = plugins_manager._get_plugins()
 print([(plugin.name, type(plugin).__module__) for plugin in plugins if plugin.name == "anomaly"], errors)
 """
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment that holds the wheel, and sees the requirements of the one that runs the tests."""
-    built, home = tmp_path_factory.mktemp("dist"), tmp_path_factory.mktemp("venv")
-    run(Path(sys.executable), "-m", "build", "--wheel", "--no-isolation", "--outdir", str(built), str(ROOT))
-    [wheel] = built.glob("*.whl")
-    run(Path(sys.executable), "-m", "virtualenv", "--quiet", str(home))
-    run(home / "bin" / "pip", "install", "--quiet", "--no-deps", "--no-index", str(wheel))
-    [packages] = home.glob("lib/*/site-packages")
-    (packages / "requirements.pth").write_text(sysconfig.get_path("purelib"))
-    return home
-
-
-def run(program: Path, *arguments: str) -> str:
-    """Return the output of a program that knows no setting of this process and runs outside the checkout."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "ANOMALY", "PYTHON"))}
-    env["AIRFLOW_HOME"] = str(program.parent / "airflow")
-    ended = subprocess.run(  # noqa: S603  # our own commands
-        [program, *arguments], cwd=program.parent, env=env, capture_output=True, text=True, check=False, timeout=100
-    )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    return ended.stdout
 
 
 def test_the_wheel_holds_the_package_and_each_sql_file(installed: Path) -> None:
@@ -68,3 +40,14 @@ def test_the_installed_command_migrates_a_database_and_finds_its_statements_fit_
 
 def test_airflow_registers_the_installed_plugin_once_by_its_entry_point(installed: Path) -> None:
     assert run(installed / "bin" / "python", "-c", PLUGINS).splitlines()[-1] == "[('anomaly', 'anomaly.plugin')] {}"
+
+
+def test_the_tested_airflow_has_what_the_wheel_requires_in_versions_that_it_takes(installed: Path) -> None:
+    assert "anomaly" not in run(installed / "bin" / "pip", "check", "--disable-pip-version-check")
+
+
+def test_the_sentences_of_an_installation_name_its_own_command(installed: Path, postgres: Postgres) -> None:
+    postgres.ensure_database("never_migrated")
+    code = "import sys; sys.stderr = sys.stdout; from anomaly.commands import main; assert main(sys.argv[1:]) == 1"
+    said = run(installed / "bin" / "python", "-c", code, "check-sql", "--dsn", postgres.dsn("never_migrated"))
+    assert said.strip().endswith(": run anomaly migrate")
