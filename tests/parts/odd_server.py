@@ -8,6 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Sequence
     from typing import BinaryIO
 
@@ -21,21 +22,23 @@ class OddServer:
         pieces: the first response. They are sent one by one, with a pause before each but the first.
         body: of each later response.
         ends: whether the connection ends after the first response.
+        tls: with it, the server speaks TLS as localhost.
     """
 
-    def __init__(self, pieces: Sequence[bytes], body: bytes, *, ends: bool = False) -> None:
-        self._pieces, self._ends = list(pieces), ends
+    def __init__(self, pieces: Sequence[bytes], body: bytes, *, ends: bool = False, tls: ssl.SSLContext | None = None) -> None:
+        self._pieces, self._ends, self._tls = list(pieces), ends, tls
         self._plain = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
         self._closing = threading.Event()
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._open: list[socket.socket] = []
+        self._connections = 0
         self.asked: list[int] = []
         """The connection of each request, from 1."""
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        return f"{'https://localhost' if self._tls else 'http://127.0.0.1'}:{self._listener.getsockname()[1]}"
 
     def __enter__(self) -> Self:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -62,10 +65,15 @@ class OddServer:
                 connection, _ = self._listener.accept()
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._open.append(connection)
-                self._start(self._serve, connection, len(self._open))
+                self._connections += 1
+                self._start(self._serve, connection, self._connections)
 
     def _serve(self, connection: socket.socket, number: int) -> None:
-        with contextlib.suppress(OSError), connection.makefile("rb") as requests:
+        with contextlib.suppress(OSError), contextlib.ExitStack() as opened:
+            if self._tls:
+                connection = opened.enter_context(self._tls.wrap_socket(connection, server_side=True))
+                self._open.append(connection)
+            requests = opened.enter_context(connection.makefile("rb"))
             while _read_request(requests):
                 with self._lock:
                     first = not self.asked

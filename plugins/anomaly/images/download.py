@@ -18,6 +18,7 @@ from anomaly.images import address as addresses
 from anomaly.images.address import DEFAULT_PORTS, Address
 from anomaly.images.retry import ACCEPTED, RETRIED_STATUSES, ImageRetry, RetryDelays
 from anomaly.images.validation import validated
+from anomaly.transport.guard import is_forbidden_literal
 from anomaly.transport.session import REQUEST_ERRORS, PooledSession, hide_query_strings, read_body
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class ImageRules:
     allow_ports: tuple[range, ...] = ()
     """Ports that are allowed beside 80, 443 and those of the origins."""
     proxy: str | None = field(default=None, repr=False)
-    """Behind a proxy, the proxy has to guard addresses: it resolves the names of image hosts."""
+    """Behind a proxy, the proxy has to guard addresses: it resolves the names of image hosts. Only hosts that are no names are checked."""
 
     @classmethod
     def from_extra(cls, extra: Mapping[str, Any], *, host: str | None = None) -> Self:
@@ -68,6 +69,8 @@ class ImageRules:
         try:
             networks = tuple(ip_network(network) for network in extra.get("allow_networks", ()))
             hosts = (*extra.get("hosts", ()), *([host] if host else ()))
+            if "proxy" in extra:
+                addresses.parse(extra["proxy"])
             origins = frozenset(addresses.parse(name if "://" in name else f"https://{name}").origin for name in hosts)
             ports = tuple(_port_range(str(each)) for each in extra.get("allow_ports", ()))
         except (ValueError, TypeError, AddressBlocked) as exc:
@@ -75,12 +78,13 @@ class ImageRules:
         headers = {str(name): str(value) for name, value in extra.get("headers", {}).items()}
         return cls(headers=headers, origins=origins, allow_networks=networks, allow_ports=ports, proxy=extra.get("proxy"))
 
-    def check_port(self, address: Address) -> None:
-        """Raise AddressBlocked if images may not come from the port."""
-        port = address.port
-        if port in DEFAULT_PORTS.values() or address.origin in self.origins or any(port in each for each in self.allow_ports):
-            return
-        raise AddressBlocked(f"{address}: images may not come from port {port} (see allow_ports)", by_network=True)
+    def check(self, address: Address) -> None:
+        """Raise AddressBlocked if images may not come from the port. Behind a proxy, the host is checked too if it is no name."""
+        port, host = address.port, address.origin.partition("://")[2].rpartition(":")[0]
+        if port not in DEFAULT_PORTS.values() and address.origin not in self.origins and not any(port in each for each in self.allow_ports):
+            raise AddressBlocked(f"{address}: images may not come from port {port} (see allow_ports)", by_network=True)
+        if self.proxy and is_forbidden_literal(host, self.allow_networks):
+            raise AddressBlocked(f"{address}: images may not come from this address (see allow_networks)", by_network=True)
 
 
 def _port_range(text: str) -> range:
@@ -156,7 +160,7 @@ class ImageSource:
         address = first = addresses.parse(url)
         cookies = RequestsCookieJar()
         for _ in range(REDIRECTS_MAX + 1):
-            self._rules.check_port(address)
+            self._rules.check(address)
             with self._request(address, cookies) as response:
                 location = _redirect_of(response)
                 if location is None:

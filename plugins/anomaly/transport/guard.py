@@ -65,6 +65,15 @@ def is_allowed(address: str, allow_networks: Sequence[Network]) -> bool:
     return any(ip in network for network in allow_networks) or is_public(ip)
 
 
+def is_forbidden_literal(host: str, allow_networks: Sequence[Network]) -> bool:
+    """Return whether *host* is an address in any of its spellings, and not a name, that is not allowed. Nothing is looked up."""
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except (socket.gaierror, UnicodeError):
+        return False
+    return not all(is_allowed(str(info[4][0]), allow_networks) for info in found)
+
+
 class _DeadlineReader(io.RawIOBase):
     """The reading end of a socket that times out at a point in monotonic time, and reads nothing once it is marked as ended."""
 

@@ -102,17 +102,17 @@ def test_the_corpora_are_large() -> None:
 def test_a_good_address_is_read_as_browsers_do(address: str, url: str, origin: str, authorization: str | None) -> None:
     parsed = parse(address)
     assert (parsed.url, parsed.origin, parsed.authorization) == (url, origin, authorization)
-    ImageRules().check_port(parsed)
+    ImageRules().check(parsed)
     assert parse(parsed.url) == parse(url)
 
 
 def test_ports_are_allowed_by_number_range_and_origin() -> None:
     rules = ImageRules.from_extra({"allow_ports": [8080, "9000-9002"], "hosts": ["http://a.example:7000"]}, host="b.example:7001")
     for allowed in ("http://x:8080/", "https://x:9000/", "http://x:9002/", "http://a.example:7000/", "https://b.example:7001/"):
-        rules.check_port(parse(allowed))
+        rules.check(parse(allowed))
     for blocked in ("http://x:8081/", "http://x:9003/", "http://b.example:7000/", "http://b.example:7001/"):
         with pytest.raises(AddressBlocked, match="allow_ports"):
-            rules.check_port(parse(blocked))
+            rules.check(parse(blocked))
 
 
 @pytest.mark.parametrize("wrong", [0, 65536, "a", "9-8", "1-65536", None, "-1"])

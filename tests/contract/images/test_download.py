@@ -436,6 +436,24 @@ def test_a_configured_proxy_is_asked_instead_of_the_host(stub: HttpStub, source:
     assert stub.requests[0].path == "http://images.example.com/a"
 
 
+@pytest.mark.parametrize(
+    "host",
+    ["169.254.169.254", "168.63.129.16", "2852039166", "0xa9fea9fe", "0251.0376.0251.0376", "127.1", "[::ffff:10.0.0.1]", "[fd00::1]"],
+)
+def test_behind_a_proxy_a_host_that_is_a_forbidden_address_in_any_spelling_is_not_asked_for(
+    stub: HttpStub, source: Make, host: str
+) -> None:
+    with pytest.raises(AddressBlocked, match="allow_networks"):
+        source(ImageRules.from_extra({"proxy": stub.url("")})).fetch(f"http://{host}/a")
+    assert stub.requests == []
+
+
+@pytest.mark.parametrize("proxy", ["", "proxy", "http://", "http://[", "socks5://127.0.0.1:1080", "ftp://proxy", "http://127..0.1"])
+def test_a_proxy_that_is_no_address_is_refused_before_any_record_fails(proxy: str) -> None:
+    with pytest.raises(Misconfigured, match="connection anomaly_images: "):
+        ImageRules.from_extra({"proxy": proxy})
+
+
 def test_no_query_string_or_password_is_written_down(stub: HttpStub, source: Make, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     stub.at("/a", Reply(reset=True), Reply(status=500), Reply(status=404))

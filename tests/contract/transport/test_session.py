@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
 import ssl
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import trustme
@@ -15,6 +11,7 @@ from urllib3 import Timeout
 
 from anomaly.transport.session import REQUEST_ERRORS, PooledSession, read_body, request_target
 from tests.parts.http_stub import HttpStub, Reply
+from tests.parts.tunnel import Tunnel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -36,41 +33,10 @@ def secure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpStub
         yield stub
 
 
-class _Tunnel(BaseHTTPRequestHandler):
-    """CONNECT, and nothing else."""
-
-    asked: list[str]
-
-    def do_CONNECT(self) -> None:
-        self.asked.append(self.path)
-        host, port = self.path.split(":")
-        self.send_response(200)
-        self.end_headers()
-        with socket.create_connection((host, int(port))) as beyond:
-            back = threading.Thread(target=_pump, args=(beyond, self.connection))
-            back.start()
-            _pump(self.connection, beyond)
-            back.join(5)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the name is the base class's
-        pass
-
-
-def _pump(source: socket.socket, to: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # either end may leave first
-        while data := source.recv(65536):
-            to.sendall(data)
-        to.shutdown(socket.SHUT_WR)
-
-
 @pytest.fixture
-def tunnel() -> Iterator[tuple[str, list[str]]]:
-    """The address of a proxy, and what it was asked to connect to."""
-    asked: list[str] = []
-    with ThreadingHTTPServer(("127.0.0.1", 0), type("Tunnel", (_Tunnel,), {"asked": asked})) as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,)).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}", asked
-        server.shutdown()
+def tunnel() -> Iterator[Tunnel]:
+    with Tunnel() as proxy:
+        yield proxy
 
 
 def session(proxies: Mapping[str, str] | None = None, *, deadline_s: float = 20.0) -> PooledSession:
@@ -103,13 +69,12 @@ def test_a_certificate_that_nobody_vouches_for_is_a_failure(secure: HttpStub, mo
     assert secure.requests == []
 
 
-def test_behind_a_proxy_an_encrypted_request_goes_through_a_tunnel(secure: HttpStub, tunnel: tuple[str, list[str]]) -> None:
-    proxy, asked = tunnel
-    with session({"https": proxy}) as ours:
+def test_behind_a_proxy_an_encrypted_request_goes_through_a_tunnel(secure: HttpStub, tunnel: Tunnel) -> None:
+    with session({"https": tunnel.url}) as ours:
         assert answer(ours, secure.at("/a", Reply(body=b"one")), b"x") == b"one"
         assert answer(ours, secure.at("/b", Reply(body=b"two"))) == b"two"
 
-    assert asked == [f"localhost:{secure.port}"]
+    assert tunnel.asked == [f"localhost:{secure.port}"]
     assert [(seen.path, seen.headers["host"]) for seen in secure.requests] == [(path, f"localhost:{secure.port}") for path in ("/a", "/b")]
 
 
@@ -121,9 +86,9 @@ def test_behind_a_proxy_a_slow_head_ends_by_the_deadline(stub: HttpStub) -> None
     assert [seen.path for seen in stub.requests] == [url]
 
 
-def test_behind_a_tunnel_a_slow_head_ends_by_the_deadline(secure: HttpStub, tunnel: tuple[str, list[str]]) -> None:
+def test_behind_a_tunnel_a_slow_head_ends_by_the_deadline(secure: HttpStub, tunnel: Tunnel) -> None:
     slow = secure.at("/a", Reply(body=b"one", trickled="headers", trickle_s=0.05))
-    with session({"https": tunnel[0]}, deadline_s=0.2) as ours, pytest.raises(REQUEST_ERRORS, match="timed out"):
+    with session({"https": tunnel.url}, deadline_s=0.2) as ours, pytest.raises(REQUEST_ERRORS, match="timed out"):
         answer(ours, slow)
     assert len(secure.requests) == 1
 
