@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 ADRS = "docs/adr/README"
 NAVIGATION = {
     "Start": ["Overview <self>", "docs/your-own-table", "docs/detectors"],
-    "Use": ["docs/commands", "docs/runs", "docs/backfill", "docs/error-codes"],
+    "Use": ["docs/page", "docs/commands", "docs/runs", "docs/backfill", "docs/error-codes"],
     "Operate": ["docs/operations", "docs/your-airflow", "docs/compose", "docs/scale"],
     "Understand": ["docs/architecture", "docs/reliability", "docs/performance", ADRS],
     "Reference": ["docs/reference-detector", "docs/data-set", "CHANGELOG", "SECURITY"],

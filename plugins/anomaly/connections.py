@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import requests
@@ -38,7 +38,7 @@ from anomaly.images import download as images
 from anomaly.metrics import SILENT, Metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from airflow.sdk import Connection, Context
 
@@ -91,14 +91,24 @@ def records_dsn() -> str:
 
 
 @contextlib.contextmanager
-def database(settings: Settings, metrics: Metrics = SILENT) -> Iterator[Database]:
-    """Open the records database on a checked pool of PostgresHook's connections; close the pool on exit."""
+def database(settings: Settings, metrics: Metrics = SILENT, *, prepare: bool = True) -> Iterator[Database]:
+    """Open the records database on a checked pool of PostgresHook's connections; close the pool on exit.
+
+    Without *prepare*, each statement is planned for its parameters, of which null means that a condition does not apply.
+    """
     of = connection(DB)
     of.extra = json.dumps({"connect_timeout": settings.db_connect_timeout_s, **of.extra_dejson})
     hook = PostgresHook(connection=of, log_sql=False)
-    pool = open_pool(_translating(DB)(hook.get_conn), settings)
+    connect = _translating(DB)(hook.get_conn)
+    pool = open_pool(connect if prepare else partial(_without_preparing, connect), settings)
     with contextlib.closing(Database(pool, retried=partial(metrics.retried, "database"))) as opened:
         yield opened
+
+
+def _without_preparing(connect: Callable[[], Any]) -> Any:
+    connection = connect()
+    connection.prepare_threshold = None
+    return connection
 
 
 @contextlib.contextmanager

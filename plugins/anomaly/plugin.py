@@ -2,10 +2,38 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+from urllib.parse import urlsplit
+
+from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
+
+from anomaly.page.mount import PageInAirflow
+
+PREFIX = "/anomaly"
+_ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" fill="none" stroke="COLOUR" stroke-width="1.8">'
+    '<path d="M4 8V5.5A1.5 1.5 0 0 1 5.5 4H8M16 4h2.5A1.5 1.5 0 0 1 20 5.5V8M20 16v2.5a1.5 1.5 0 0 1-1.5 1.5H16'
+    'M8 20H5.5A1.5 1.5 0 0 1 4 18.5V16"/><circle cx="12" cy="12" r="3.2"/></svg>'
+)
+
+
+def _icon(colour: str) -> str:
+    return "data:image/svg+xml;base64," + b64encode(_ICON.replace("COLOUR", colour).encode()).decode()
 
 
 class AnomalyPlugin(AirflowPlugin):
-    """The project's extensions of Airflow."""
+    """The project's extensions of Airflow: a page, with one entry in the navigation."""
 
     name = "anomaly"
+    fastapi_apps = [{"app": PageInAirflow(), "url_prefix": PREFIX, "name": "anomaly"}]  # noqa: RUF012  # as Airflow declares it
+    external_views = [  # noqa: RUF012  # as above
+        {
+            "name": "Anomalies",
+            "href": f"{urlsplit(conf.get('api', 'base_url', fallback='') or '').path.rstrip('/')}{PREFIX}/",
+            "destination": "nav",
+            "url_route": "anomaly",
+            "icon": _icon("#3f4a5a"),
+            "icon_dark_mode": _icon("#d5dbe5"),
+        }
+    ]

@@ -18,7 +18,7 @@ from anomaly.escaping import escaped
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = ("doctor", "init", "migrate", "check-sql", "resume-detector")
+COMMANDS = ("doctor", "init", "migrate", "check-sql", "resume-detector", "page")
 """In the order of the help. The module of a command has its name, with `_` for `-`."""
 
 

@@ -10,6 +10,8 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
+from anomaly.db.page_contracts import PAGE_CONTRACTS, PAGE_SAMPLES
+
 _NEVER = datetime(2000, 1, 1, tzinfo=UTC)
 _CLAIM = "batch_id began_at window_start window_end size max_records map_index try_number lease_s"
 _CHOICE = "error_code window_start window_end record_ids"
@@ -91,7 +93,7 @@ CONTRACTS = {
     "unfinished_chunks": Contract("batch_id map_index", "chunk", ("ended_at is null",)),
     "unreferenced_keys": Contract("keys image_sha256s days", "key"),
     "find_commit": Contract("record_id token", "token"),
-}
+} | {name: Contract(*each) for name, each in PAGE_CONTRACTS.items()}
 
 SAMPLES: dict[str, Any] = {
     "actor": "",
@@ -169,5 +171,5 @@ SAMPLES: dict[str, Any] = {
     "wanted": 0,
     "window_end": None,
     "window_start": None,
-}
+} | PAGE_SAMPLES
 """A value of the right type for each parameter."""

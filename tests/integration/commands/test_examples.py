@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def examples() -> list[str]:
     """The lines below `Examples:` in the help of each command."""
     found = []
-    for name in COMMANDS:
+    for name in (each for each in COMMANDS if each != "page"):  # it serves until it is interrupted
         command = cli.get_command(click.Context(cli), name)
         assert command
         assert command.epilog

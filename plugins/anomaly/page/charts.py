@@ -1,0 +1,163 @@
+"""Geometry of the charts. Templates draw them as SVG, so that their numbers can be tested without a browser."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from anomaly.db.page_overview import BARS
+from anomaly.page.rendering import moment, number, percent, score
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anomaly.db.page_overview import ScoreBar, VerdictCount
+
+WIDTH, HEIGHT = 640, 220
+LEFT, RIGHT, TOP, BOTTOM = 46, 8, 14, 26
+PLOT_WIDTH, PLOT_HEIGHT = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+LABELS_MAX = 7
+"""Most labels below the bars."""
+GRID_LINES = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A rectangle of a bar."""
+
+    kind: str
+    y: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """A bar with its parts from the bottom up, and the sentence that a pointer shows."""
+
+    x: float
+    width: float
+    parts: tuple[Part, ...]
+    title: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """A labelled position: on the axis at the bottom, on the axis at the left, or a vertical line."""
+
+    at: float
+    label: str
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """A bar chart."""
+
+    title: str
+    bars: tuple[Bar, ...]
+    below: tuple[Mark, ...]
+    left: tuple[Mark, ...]
+    lines: tuple[Mark, ...] = ()
+
+    width: int = WIDTH
+    height: int = HEIGHT
+    plot: tuple[int, int, int, int] = (LEFT, TOP, WIDTH - RIGHT, HEIGHT - BOTTOM)
+
+
+def verdict_chart(counts: Sequence[VerdictCount], *, since: datetime, until: datetime, step: timedelta) -> Chart | None:
+    """Return verdicts over time, anomalies at the bottom of each bar, with a line where another detector began; None without any."""
+    if not counts:
+        return None
+    first = _floored(since, step)
+    starts = [first + step * n for n in range(math.ceil((until - first) / step))]
+    totals = {at: (sum(c.verdicts for c in counts if c.at == at), sum(c.anomalies for c in counts if c.at == at)) for at in starts}
+    top = _rounded_up(max(verdicts for verdicts, _ in totals.values()) or 1)
+    pitch = PLOT_WIDTH / len(starts)
+    bars = []
+    for n, at in enumerate(starts):
+        verdicts, anomalies = totals[at]
+        if verdicts:
+            title = f"{_label(at, step)}: {number(anomalies)} of {number(verdicts)} anomalies, {percent(anomalies / verdicts)}"
+            bars.append(_bar(LEFT + n * pitch, pitch, (("anomaly", anomalies), ("normal", verdicts - anomalies)), top, title))
+    every = math.ceil(len(starts) / LABELS_MAX)
+    below = [Mark(at=LEFT + (n + 0.5) * pitch, label=_label(at, step)) for n, at in enumerate(starts) if n % every == 0]
+    span = (until - first).total_seconds()
+    lines = [
+        Mark(at=LEFT + (at - first).total_seconds() / span * PLOT_WIDTH, label=detector, title=f"first verdict of {detector}: {moment(at)}")
+        for detector, at in detector_changes(counts)
+    ]
+    return Chart(title="Verdicts over time", bars=tuple(bars), below=tuple(below), left=_grid(top), lines=tuple(lines))
+
+
+def detector_changes(counts: Sequence[VerdictCount]) -> list[tuple[str, datetime]]:
+    """Return each detector after the first one, with the time of its first verdict."""
+    first: dict[str, datetime] = {}
+    for count in counts:
+        first[count.detector] = min(first.get(count.detector, count.first_at), count.first_at)
+    return sorted(first.items(), key=lambda item: item[1])[1:]
+
+
+def score_chart(bars: Sequence[ScoreBar]) -> Chart | None:
+    """Return the distribution of scores with the threshold as a line; None without any."""
+    if not bars:
+        return None
+    low, high = bars[0].low, bars[0].high
+    top = _rounded_up(max(bar.verdicts for bar in bars))
+    parts = BARS if high > low else 1
+    pitch, span = PLOT_WIDTH / parts, (high - low) or 1.0
+    drawn = []
+    for bar in bars:
+        begin, end = low + (bar.bar - 1) / parts * span, low + bar.bar / parts * span
+        title = f"{score(begin)} to {score(end)}: {number(bar.anomalies)} of {number(bar.verdicts)} anomalies"
+        shares = (("anomaly", bar.anomalies), ("normal", bar.verdicts - bar.anomalies))
+        drawn.append(_bar(LEFT + (bar.bar - 1) * pitch, pitch, shares, top, title))
+    below = [Mark(at=LEFT + n / 4 * PLOT_WIDTH, label=score(low + n / 4 * span)) for n in range(5)] if high > low else []
+    thresholds = sorted({value for value in (bars[0].threshold_low, bars[0].threshold_high) if value is not None and low <= value <= high})
+    lines = [
+        Mark(at=LEFT + (value - low) / span * PLOT_WIDTH, label=f"threshold {score(value)}", title=f"threshold {value:g}")
+        for value in thresholds
+    ]
+    return Chart(title="Distribution of scores", bars=tuple(drawn), below=tuple(below), left=_grid(top), lines=tuple(lines))
+
+
+def _bar(x: float, pitch: float, shares: Sequence[tuple[str, int]], top: int, title: str) -> Bar:
+    gap = min(3.0, pitch * 0.2)
+    parts, y = [], float(TOP + PLOT_HEIGHT)
+    for kind, count in shares:
+        height = count / top * PLOT_HEIGHT
+        y -= height
+        if count:
+            parts.append(Part(kind=kind, y=round(y, 2), height=round(height, 2)))
+    return Bar(x=round(x + gap / 2, 2), width=round(pitch - gap, 2), parts=tuple(parts), title=title)
+
+
+def _grid(top: int) -> tuple[Mark, ...]:
+    steps = GRID_LINES if top % GRID_LINES == 0 else 1
+    values = [top * n // steps for n in range(steps + 1)]
+    return tuple(Mark(at=round(TOP + PLOT_HEIGHT * (1 - value / top), 2), label=_short(value)) for value in values)
+
+
+def _short(value: int) -> str:
+    for size, unit in ((1_000_000, "M"), (1_000, "k")):
+        if value >= size:
+            return f"{value / size:g}{unit}"
+    return str(value)
+
+
+def _rounded_up(most: int) -> int:
+    """Return the end of an axis that shows *most*: 4, 8 or 20 times a power of ten."""
+    power = 1
+    while 20 * power < most:  # see above
+        power *= 10
+    return next(factor * power for factor in (4, 8, 20) if factor * power >= most)
+
+
+def _floored(at: datetime, step: timedelta) -> datetime:
+    day = at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    return day if step < timedelta(days=1) else day.replace(hour=0)
+
+
+def _label(at: datetime, step: timedelta) -> str:
+    return at.astimezone(UTC).strftime("%d %b" if step >= timedelta(days=1) else "%d %b %H:%M")
