@@ -82,8 +82,11 @@ def _translating(conn_id: str) -> Iterator[None]:
 
 
 def records_dsn() -> str:
-    """Return the DSN of the records database, for a single connection without a pool."""
+    """Return the DSN of the records database, for a single connection without a pool. A token in it is valid for minutes."""
     of = connection(DB)
+    with _translating(DB):
+        if of.extra_dejson.get("iam"):
+            of.login, of.password, of.port = PostgresHook(connection=of).get_iam_token(of)
     fields = {"host": of.host, "port": of.port, "user": of.login, "password": of.password, "dbname": of.schema}
     extra = {name: str(value) for name, value in of.extra_dejson.items() if name not in PostgresHook.ignored_extra_options}
     with _translating(DB), translating():

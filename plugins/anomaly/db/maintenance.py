@@ -21,6 +21,7 @@ PAGE = 1000
 """Rows that one statement examines, which keeps transactions short."""
 PROGRESS = 100
 """Pages between two progress lines in the log."""
+SUSPECTS_MAX = 1000
 DEAD_MIN = 1000
 DEAD_SHARE = 0.2
 """Autovacuum's own default: it does not start with a smaller share of dead rows either."""
@@ -63,7 +64,7 @@ class ServerInfo:
 
     version: str
     connections: int
-    """Most connections that logins without superuser privileges can have."""
+    """Most connections that the login can have, without superuser privileges."""
     now: datetime
 
 
@@ -150,6 +151,16 @@ class MaintenanceStore:
         ):
             yield from (ReferencedKeys(**row) for row in rows if row["config"] is not None)
             after = rows[-1]["image_sha256"]
+
+    # ── verdicts
+
+    def suspect_verdicts(self) -> int:
+        """Count verdicts that may belong to another image, among the first quick ones: at most `SUSPECTS_MAX`."""
+        return int(self._database.fetch_all("suspect_verdicts", {"size": SUSPECTS_MAX})[0]["verdicts"])
+
+    def other_configs(self, detector: str, config: str) -> int:
+        """Count the other configurations whose verdicts of the last 30 days have this detector's name."""
+        return int(self._database.fetch_all("count_other_configs", {"detector": detector, "config": config})[0]["configs"])
 
     # ── tables and server
 

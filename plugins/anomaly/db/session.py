@@ -31,6 +31,11 @@ have an index made for them; without one, Postgres still scans the table. No sta
 written for READ COMMITTED, and times in seconds need all their digits."""
 SQL_ASCII = "SQL_ASCII"
 _SET = "select set_config(name, value, false) from unnest(%s::text[], %s::text[]) as s (name, value)"
+_UNFIT = """
+select name from pg_settings
+ where (name = 'default_transaction_isolation' and setting <> 'read committed') or (name = 'extra_float_digits' and setting::integer < 1)
+"""
+_READ_ONLY = "select pg_is_in_recovery(), current_setting('transaction_read_only')::boolean"
 _PID = "select pg_backend_pid()"
 _ROUNDS = 3
 
@@ -88,6 +93,25 @@ def lends_sessions(connect: Callable[[], Connection[Any]]) -> bool:
             if len(seen) > 1:
                 return True
     return False
+
+
+def unfit_defaults(connection: Connection[Any]) -> dict[str, str]:
+    """Return the settings that give statements other results than runs need, with the value that they should have."""
+    with connection.cursor(row_factory=tuple_row) as cursor:
+        rows = cursor.execute(_UNFIT, prepare=False).fetchall()
+    return {name: SESSION_SETTINGS[name] for (name,) in rows}
+
+
+def why_read_only(connection: Connection[Any]) -> str:
+    """Return why nothing can be written and how to fix it; empty if it can."""
+    with connection.cursor(row_factory=tuple_row) as cursor:
+        ((standby, read_only),) = cursor.execute(_READ_ONLY, prepare=False).fetchall()
+    if standby:
+        return "the server is a standby and read-only: name the primary server in the connection"
+    if read_only:
+        login = connection.info.user
+        return f"transactions are read-only by default: set default_transaction_read_only to off for the database or the login {login}"
+    return ""
 
 
 def _pid(connection: Connection[Any]) -> int:

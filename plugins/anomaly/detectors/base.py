@@ -20,7 +20,7 @@ class Detector(Protocol):
 
     @property
     def config(self) -> str:
-        """Digest of what shapes an answer: dialect, address, model, prompt or mapping, scaling. Credentials are no part of it."""
+        """Digest of what shapes an answer: dialect, address, model, prompt or mapping, scaling, headers. Credentials are no part of it."""
         ...
 
     @property
@@ -63,6 +63,8 @@ class DetectorConnection:
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
-def digest(**config: Any) -> str:
-    """Return the hex SHA-256 of a configuration, regardless of the order of its names."""
+def digest(*, headers: Mapping[str, str], **config: Any) -> str:
+    """Return the hex SHA-256 of a configuration, regardless of the order of its names. No headers leave it as it is without them."""
+    if headers:
+        config["headers"] = dict(headers)
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()

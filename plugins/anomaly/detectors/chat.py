@@ -13,7 +13,7 @@ from anomaly.detectors.answer_json import parse_json
 from anomaly.detectors.base import digest
 from anomaly.detectors.endpoint import Endpoint, authorization, request_url
 from anomaly.detectors.options import Options
-from anomaly.detectors.redaction import Redaction
+from anomaly.detectors.redaction import Redaction, plain_headers
 from anomaly.detectors.request_body import Template
 from anomaly.detectors.response import AnswerMapping
 from anomaly.errors import DetectorAnswerInvalid, DetectorRefused
@@ -86,7 +86,8 @@ class ChatModel:
         body = {**dialect.body(request), **request.overrides}
         url = request_url(connection, options.string("path", dialect.path))
         secret = authorization(connection, options.string("key_header", dialect.key_header))
-        headers = {**dialect.headers, **secret, **options.strings("headers")}
+        own_headers = options.strings("headers")
+        headers = {**dialect.headers, **secret, **own_headers}
         self._endpoint = Endpoint(session, settings, url=url, headers=headers, redaction=Redaction.of(connection))
         self._mapping = AnswerMapping(
             _FIELDS,
@@ -98,7 +99,7 @@ class ChatModel:
         self.quota = options.quota()
         options.finish()
         self._body, self._report = Template(body), dialect.report
-        self.config = digest(dialect=name, url=url, body=body, **self._mapping.config)
+        self.config = digest(headers=plain_headers(own_headers), dialect=name, url=url, body=body, **self._mapping.config)
 
     def ask(self, image: Image, *, idempotency_key: str) -> Answer:
         return self._endpoint.ask(image, self._body, read=self.read, idempotency_key=idempotency_key)

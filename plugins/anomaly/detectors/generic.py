@@ -10,7 +10,7 @@ from anomaly.detectors.answer_json import parse_json
 from anomaly.detectors.base import digest
 from anomaly.detectors.endpoint import Endpoint, authorization, request_url
 from anomaly.detectors.options import Options, misconfigured
-from anomaly.detectors.redaction import Redaction
+from anomaly.detectors.redaction import Redaction, plain_headers
 from anomaly.detectors.response import FIELDS, AnswerMapping
 
 if TYPE_CHECKING:
@@ -36,14 +36,15 @@ class GenericDetector:
         options.choice("dialect", (dialect,), dialect)
         path = options.string("path", "/v1/detect" if reference else "")
         shape, self._body = _body(options)
-        headers = {**authorization(connection, options.string("key_header", "Authorization")), **options.strings("headers")}
+        own_headers = options.strings("headers")
+        headers = {**authorization(connection, options.string("key_header", "Authorization")), **own_headers}
         self._mapping = _mapping(options, REFERENCE_ANSWER if reference else {"score": "score", "is_anomaly": "is_anomaly"}, connection)
         self.price = options.price()
         self.quota = options.quota()
         options.finish()
         url = request_url(connection, path)
         self._endpoint = Endpoint(session, settings, url=url, headers=headers, redaction=Redaction.of(connection))
-        self.config = digest(dialect=dialect, url=url, shape=shape, **self._mapping.config)
+        self.config = digest(headers=plain_headers(own_headers), dialect=dialect, url=url, shape=shape, **self._mapping.config)
 
     def ask(self, image: Image, *, idempotency_key: str) -> Answer:
         return self._endpoint.ask(image, self._body, read=self.read, idempotency_key=idempotency_key)

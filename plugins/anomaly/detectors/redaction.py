@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, quote_plus, urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from anomaly.detectors.base import DetectorConnection
 
@@ -49,6 +49,11 @@ class Redaction:
     def raw(self, raw: bytes) -> bytes:
         """Return *raw* without the secrets, and otherwise unchanged."""
         return self._in_bytes.sub(CUT.encode(), raw)
+
+
+def plain_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers whose names are not those of secrets."""
+    return {name.lower(): value for name, value in headers.items() if not _SECRET_NAME.search(name)}
 
 
 def _secrets(connection: DetectorConnection) -> Iterator[str]:

@@ -372,6 +372,17 @@ def test_the_configuration_changes_with_each_option_that_shapes_an_answer(made: 
     assert made(**base, key="p", login="l").config == made(**base, key="q", headers={"X-Key": "k"}).config == configs[0]
 
 
+@pytest.mark.parametrize(
+    "dialect", [{"dialect": "generic"}, {"dialect": "openai_chat", "model": "m"}, {"dialect": "anthropic_messages", "model": "m"}]
+)
+def test_two_detectors_on_one_host_that_differ_in_a_header_share_no_answer(made: Made, dialect: dict[str, str]) -> None:
+    def config(**headers: str) -> str:
+        return made(**dialect, headers=headers).config
+
+    assert len({config(), config(**{"X-Model": "a"}), config(**{"X-Model": "b"}), config(**{"X-Model": "a", "X-Site": "1"})}) == 4
+    assert config(**{"X-Model": "a", "X-Api-Key": "k"}) == config(**{"x-model": "a", "Authorization": "Bearer other"})
+
+
 def test_a_models_configuration_has_its_model_and_prompt(made: Made) -> None:
     extras: list[dict[str, Any]] = [{"model": "a"}, {"model": "b"}, {"model": "a", "prompt": "p"}, {"model": "a", "max_tokens": 9}]
 
