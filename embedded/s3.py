@@ -40,6 +40,8 @@ OPTIONS = (
     "-s3.port.lance=0",
     "-master.telemetry=false",
 )
+SIGNED = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
+"""Requests to the filer and to the volumes that SeaweedFS takes only from its own parts: without it, their ports read any object."""
 LIMITS = {"GOMEMLIMIT": "160MiB", "GOGC": "50"}
 
 
@@ -80,6 +82,10 @@ class S3(Server):
     def start(self) -> None:
         data = self.folder / "data"
         data.mkdir(parents=True, exist_ok=True)
+        security = self.folder / "security.toml"  # read from the working directory
+        security.touch(mode=0o600)
+        key = secret(self.folder / "jwt_key")
+        security.write_text("".join(f'[{each}]\nkey = "{key}"\n' for each in SIGNED))
         chosen = ports(self.folder / "ports.json", *PORT_OPTIONS)
         self.port = chosen["s3.port"]
         self._client = None

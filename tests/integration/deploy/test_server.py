@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import socket
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+import redis
+import yaml  # type: ignore[import-untyped]  # it ships no types
 from cryptography.fernet import Fernet
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 
 from anomaly.errors import Misconfigured
 from deploy.server import login, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from embedded.postgres import Postgres
 
+ROOT = Path(__file__).resolve().parents[3]
+SECRET = "word-of-the-test"  # noqa: S105  # of a server of the test
 NAMES = ("server_airflow", "server_records")
 
 
@@ -127,3 +136,23 @@ def test_the_password_of_the_user_admin_is_that_of_the_environment(tmp_path: Pat
         written = tmp_path / login.FILE
         assert json.loads(written.read_text()) == {"admin": password}
         assert written.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
+def test_redis_demands_the_password_of_compose_which_is_not_on_its_command_line(tmp_path: Path, unused_port: int) -> None:
+    shell, option, script = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())["services"]["redis"]["command"]
+    script = script.replace("$$", "$").replace("/data", str(tmp_path)).replace("redis-server -", f"redis-server - --port {unused_port}")
+    environ = os.environ | {"REDISCLI_AUTH": SECRET}
+    with subprocess.Popen([shell, option, script], env=environ, stdout=subprocess.DEVNULL) as server:  # noqa: S603  # our own file
+        try:
+            client = redis.Redis(
+                port=unused_port, password=SECRET, retry=Retry(ConstantBackoff(0.1), 100), retry_on_error=[redis.ConnectionError]
+            )
+            assert client.ping() is True
+            with pytest.raises(redis.AuthenticationError):
+                redis.Redis(port=unused_port).ping()
+            seen = Path(f"/proc/{server.pid}/cmdline").read_bytes()
+            assert b"redis-server" in seen
+            assert SECRET.encode() not in seen
+        finally:
+            server.terminate()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import boto3
 import pytest
+import requests
 from botocore.exceptions import ClientError
 
 from embedded.s3 import S3
@@ -33,6 +35,16 @@ def test_a_wrong_secret_is_refused(s3: S3) -> None:
     with pytest.raises(ClientError) as caught:
         client.list_objects_v2(Bucket=s3.bucket)
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
+
+
+@pytest.mark.parametrize("service", ["filer.port", "volume.port"])
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+def test_other_ports_neither_show_nor_change_an_object(s3: S3, service: str, method: str) -> None:
+    s3.client().put_object(Bucket=s3.bucket, Key="shielded", Body=b"mine")
+    port = json.loads((s3.folder / "ports.json").read_text())[service]
+    for path in (f"/buckets/{s3.bucket}/shielded", f"/buckets/{s3.bucket}/", "/"):
+        assert requests.request(method, f"http://127.0.0.1:{port}{path}", data=b"evil", timeout=5).status_code in {400, 401}
+    assert s3.client().get_object(Bucket=s3.bucket, Key="shielded")["Body"].read() == b"mine"
 
 
 def test_the_second_of_two_conditional_puts_is_refused(s3: S3) -> None:

@@ -71,6 +71,13 @@ def test_no_password_stands_in_the_file(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
+def test_no_command_line_has_a_password_or_key(name: str) -> None:
+    service = SERVICES[name]
+    words = json.dumps([service.get("command"), service.get("entrypoint"), service.get("healthcheck")])
+    assert not [variable for variable, _ in VARIABLE.findall(words) if SECRET.search(variable)]
+
+
+@pytest.mark.parametrize("name", SERVICES)
 def test_data_is_in_named_volumes_and_other_mounts_are_read_only(name: str) -> None:
     for volume in lists_in(SERVICES[name], "volumes"):
         source = volume.partition(":")[0]
