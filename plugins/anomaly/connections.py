@@ -36,6 +36,7 @@ from anomaly.db.record_store import RecordStore
 from anomaly.errors import AnomalyError, Misconfigured
 from anomaly.images import download as images
 from anomaly.metrics import SILENT, Metrics
+from anomaly.notifications.webhook import Webhook
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
     from anomaly.settings import Settings
 
-DB, S3, IMAGES = "anomaly_db", "anomaly_s3", "anomaly_images"
+DB, S3, IMAGES, WEBHOOK = "anomaly_db", "anomaly_s3", "anomaly_images", "anomaly_webhook"
 HEALTH = {"reference": "/readyz"}
 """Path of the health check of a detector, by dialect."""
 
@@ -172,13 +173,17 @@ def bucket(settings: Settings, metrics: Metrics = SILENT) -> archive.Archive:
 @_translating(IMAGES)
 def image_rules() -> images.ImageRules:
     """Return the rules for image hosts; the connection is optional."""
-    try:
-        BaseHook.get_connection(IMAGES)
-    except AirflowNotFoundException:
-        if not os.environ.get(f"AIRFLOW_CONN_{IMAGES.upper()}"):
-            return images.ImageRules()
-    of = connection(IMAGES)
+    if not (of := _optional(IMAGES)):
+        return images.ImageRules()
     return images.ImageRules.from_extra(of.extra_dejson, host=_address(of, "https") if of.host else None)
+
+
+def _optional(conn_id: str) -> Connection | None:
+    """Return an Airflow connection, or None if there is none of that id."""
+    try:
+        return BaseHook.get_connection(conn_id)
+    except AirflowNotFoundException:
+        return connection(conn_id) if os.environ.get(f"AIRFLOW_CONN_{conn_id.upper()}") else None
 
 
 @contextlib.contextmanager
@@ -215,6 +220,13 @@ def detector_health(conn_id: str, settings: Settings) -> int | None:
             return session.get(base_url.rstrip("/") + path, timeout=timeout, allow_redirects=False).status_code
         except requests.RequestException:
             return None
+
+
+@_translating(WEBHOOK)
+def webhook() -> Webhook | None:
+    """Return the webhook that receives notifications, or None if there is no connection for it."""
+    of = _optional(WEBHOOK)
+    return Webhook(_address(of, "https"), of.password or "") if of else None
 
 
 def metrics(context: Context) -> Metrics:

@@ -85,6 +85,8 @@ class Settings:
 
     log_max_bytes: int = _bounded(100 * MIB, 0, 1024**4, "size at which the log file is rotated; 0 is never")
     log_backups: int = _bounded(5, 1, 100, "rotated log files that are kept")
+    notify_of: str = "anomalies.found,run.failed,run.failure_rate_exceeded,records.overdue"
+    notifiers: str = ""
     log_file: str = "logs/anomaly_detection.log"
 
     def __post_init__(self) -> None:

@@ -18,6 +18,9 @@ from anomaly.connection_env import EnvConnection, read
 from anomaly.detectors import DetectorConnection
 from anomaly.images.download import ImageRules
 from anomaly.models.runs import BatchReport, Released, Run, Window
+from anomaly.notifications.message import TYPES
+from anomaly.notifications.notifier import from_setting
+from anomaly.notifications.webhook import Webhook
 from anomaly.pipeline import runs
 from anomaly.settings import PREFIX, READ_BY_THE_DAG, Settings
 
@@ -29,7 +32,7 @@ RUNS, ERROR_CODES, ARCHITECTURE, OPERATIONS = (
     ROOT / "docs" / f"{name}.md" for name in ("runs", "error-codes", "architecture", "operations")
 )
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-DB, S3, IMAGES, DETECTOR = "anomaly_db", "anomaly_s3", "anomaly_images", "anomaly_detector"
+DB, S3, IMAGES, WEBHOOK, DETECTOR = "anomaly_db", "anomaly_s3", "anomaly_images", "anomaly_webhook", "anomaly_detector"
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -176,12 +179,23 @@ def test_an_example_of_a_connection_is_one_that_the_project_takes(page: str, con
         assert Encryption.from_extra(given.extra), page
     elif conn_id == IMAGES:
         assert ImageRules.from_extra(given.extra, host=given.host).allow_networks, page
+    elif conn_id == WEBHOOK:
+        assert Webhook(given.host or "", given.password or "").host == "hooks.example", page
     else:
         assert conn_id == DETECTOR, page
         settings, base_url = Settings(), given.host or ""
         spec = DetectorConnection(base_url=base_url, login=given.login, password=given.password, extra=given.extra)
         with detectors.session(settings, base_url) as session:
             assert detectors.from_connection(spec, session, settings).config, page
+
+
+def test_the_table_of_notifications_has_every_type_and_the_examples_of_notifiers_are_read() -> None:
+    page = ROOT / "docs" / "notifications.md"
+    assert tuple(bare(row[0]) for row in table(page, "Notifications")) == TYPES
+    examples = re.findall(r"^ANOMALY_NOTIFIERS='(.*)'$", page.read_text(), re.MULTILINE)
+    [mail, chat] = map(json.loads, examples)
+    assert [notifier.path for notifier in from_setting(examples[0])] == list(mail)
+    assert list(chat) == ["airflow.providers.slack.notifications.slack.SlackNotifier"]
 
 
 def test_the_report_that_is_shown_has_the_keys_of_a_report() -> None:

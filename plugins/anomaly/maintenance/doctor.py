@@ -13,6 +13,7 @@ from anomaly.maintenance.check_bucket import check_bucket
 from anomaly.maintenance.check_database import check_database, check_pool
 from anomaly.maintenance.check_detector import check_detector
 from anomaly.maintenance.check_images import check_images
+from anomaly.maintenance.check_notifications import check_notifications
 from anomaly.maintenance.findings import Finding, guarded
 from anomaly.settings import PREFIX, Settings
 
@@ -50,6 +51,7 @@ class Doctor:
             "anomaly_s3": partial(check_bucket, settings, now=now),
             detector: partial(check_detector, detector, settings, image=image),
             "anomaly_images": partial(check_images, settings),
+            "notifications": partial(check_notifications, settings),
         }
 
     def findings(self) -> Iterator[Finding]:

@@ -17,6 +17,7 @@ from anomaly.pipeline import runs
 from anomaly.pipeline.drain import Pipeline
 from anomaly.pipeline.lease import LeaseRenewer
 from anomaly.pipeline.parts import Parts
+from anomaly.tasks import notify
 from anomaly.tasks.context import begin_task, holder_of, printable_errors, run_of
 from anomaly.tasks.cores import on_one_core
 from anomaly.tasks.signals import handle_termination
@@ -105,6 +106,7 @@ def process(description: dict[str, Any]) -> None:
 
 
 @printable_errors()
+@notify.of_failure()
 def report(results: Asset) -> None:
     """Close the run: release its remaining records, write the report, emit the assets' events, and fail if the run failed.
 
@@ -126,6 +128,7 @@ def report(results: Asset) -> None:
         runs.optional("no event for the results asset", lambda: _emit_event(context, results, extra))
     else:
         ti.task.outlets = []  # Airflow emits an event for each outlet of a task that succeeds
+    notify.anomalies_found(context, body)
     runs.judge(run, body, failed_tasks=failed)
 
 

@@ -20,6 +20,7 @@ from anomaly.maintenance import orphans, retention
 from anomaly.maintenance.doctor import Doctor, usable_settings
 from anomaly.models.runs import QuarantineFilter
 from anomaly.pipeline import runs
+from anomaly.tasks import notify
 from anomaly.tasks.context import actor_of, begin_task, checked_context, is_dry_run, printable_errors, requested_window
 
 log = logging.getLogger(__name__)
@@ -102,6 +103,7 @@ def alert() -> dict[str, Any]:
     late = bool(due and limit_s and due.age_s > limit_s)
     found = _logged("alert", {"late": late, "limit_s": limit_s, "oldest_s": round(due.age_s) if due else None})
     if due and late and not is_dry_run(context):
+        notify.records_overdue(context, due, limit_s=limit_s)
         raise RunStopped(
             f"record {due.record_id} is due and was captured {due.age_s:.0f} s ago, more than ANOMALY_ALERT_DUE_AGE_S={limit_s:g}: "
             "check that runs of anomaly_detection succeed, and that the detector keeps up"

@@ -54,6 +54,7 @@ def test_where_all_is_well_every_line_is_ok_and_nothing_is_left_behind(patient: 
         "clocks: the bucket and this machine agree within 30 s",
         "anomaly_detector: 127.0.0.1@unversioned called an image normal with a score of 0.25, in ",
         "anomaly_images: images may come from public addresses",
+        "notifications: none",
     ):
         assert sentence in said
     assert patient.objects() == []
@@ -117,7 +118,7 @@ def test_an_option_that_the_client_does_not_have_is_named_and_stops_no_other_che
     said = patient.said()
     bad = "BAD anomaly_s3: the connection anomaly_s3: botocore refuses config_kwargs: Got unexpected keyword argument 'nonsense'"
     assert [line for line in said if line.startswith("BAD")] == [bad]
-    assert said[-1].startswith("ok  anomaly_images")
+    assert said[-2].startswith("ok  anomaly_images")
 
 
 def test_a_connection_that_is_not_set_is_told_with_its_variable(patient: Patient) -> None:
@@ -251,6 +252,18 @@ def test_rules_for_images_are_read(patient: Patient) -> None:
         patient.set("AIRFLOW_CONN_ANOMALY_IMAGES", wrong)
         [line] = patient.bad()
         assert line.startswith("BAD anomaly_images: ")
+
+
+def test_receivers_of_notifications_are_named_and_what_cannot_be_used_is_bad(patient: Patient) -> None:
+    secret = "whsec_MDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAw"  # noqa: S105  # made up
+    patient.set("AIRFLOW_CONN_ANOMALY_WEBHOOK", f'{{"conn_type": "http", "host": "https://hooks.example/a/path", "password": "{secret}"}}')
+    chat = "airflow.providers.http.notifications.http.HttpNotifier"
+    environ = {"ANOMALY_NOTIFY_OF": "run.failed", "ANOMALY_NOTIFIERS": f'{{"{chat}": {{"http_conn_id": "chat"}}}}'}
+    assert patient.said(environ)[-1] == f"ok  notifications: run.failed by the webhook at hooks.example and {chat}"
+    patient.set("AIRFLOW_CONN_ANOMALY_WEBHOOK", "https://hooks.example")
+    assert "BAD notifications: the secret of the webhook must be whsec_" in patient.said()[-1]
+    patient.set("AIRFLOW_CONN_ANOMALY_WEBHOOK", None)
+    assert "BAD notifications: ANOMALY_NOTIFIERS must be a JSON object" in patient.said({"ANOMALY_NOTIFIERS": "smtp"})[-1]
 
 
 # ── settings and the command
