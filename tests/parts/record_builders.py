@@ -51,7 +51,7 @@ class Lowest(Random):
         return min(a, b)
 
 
-def an_answer(score: float = 0.9, *, is_anomaly: bool = True) -> Answer:
+def an_answer(score: float = 0.9, *, is_anomaly: bool = True, detector: str = "padim@1") -> Answer:
     verdict = Verdict(
         score=score,
         is_anomaly=is_anomaly,
@@ -59,7 +59,7 @@ def an_answer(score: float = 0.9, *, is_anomaly: bool = True) -> Answer:
         label="crack",
         reason="a dark line",
         regions=({"x_px": 1, "y_px": 2, "width_px": 3, "height_px": 4},),
-        detector="padim@1",
+        detector=detector,
         usage={"images": 1},
         cost=0.25,
     )

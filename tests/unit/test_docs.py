@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from anomaly import detectors, errors
+from anomaly.advice import ADVICE, Advice
 from anomaly.archive.encryption import ALGORITHM, KEY_ID, Encryption
 from anomaly.connection_env import EnvConnection, read
 from anomaly.detectors import DetectorConnection
@@ -112,6 +113,10 @@ def test_the_table_of_error_codes_has_every_code_and_no_other() -> None:
     assert of_sql == {"worker_lost"}
     codes = {bare(row[0]) for row in table(ERROR_CODES, "Codes")}
     assert codes == {kind.code for kind in kinds(errors.AnomalyError)} | of_sql
+
+
+def test_causes_and_fixes_of_errors_are_those_that_the_command_prints() -> None:
+    assert {bare(row[0]): Advice(row[1], row[3].removesuffix(" |")) for row in table(ERROR_CODES, "Codes")} == ADVICE
 
 
 # ── names of files, modules and commands

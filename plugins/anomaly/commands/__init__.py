@@ -18,7 +18,10 @@ from anomaly.escaping import escaped
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = ("doctor", "init", "migrate", "check-sql", "resume-detector", "page")
+COMMANDS = (
+    *("status", "errors", "records", "requeue", "compare", "export"),
+    *("page", "doctor", "init", "migrate", "check-sql", "resume-detector"),
+)
 """In the order of the help. The module of a command has its name, with `_` for `-`."""
 
 

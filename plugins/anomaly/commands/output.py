@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import click
 from rich import box
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
@@ -33,9 +34,20 @@ def print_line(text: object) -> None:
     click.echo(escaped(str(text)))
 
 
-def print_json(document: Any) -> None:
+def print_json(document: Any, *, indent: int | None = 2) -> None:
     """Print a document; times are in ISO 8601."""
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False, default=str))
+    click.echo(json.dumps(document, indent=indent, default=_in_json))
+
+
+def json_line(document: Any) -> str:
+    """Return a document in one line of JSON, as `print_json` has it."""
+    return f"{json.dumps(document, default=_in_json)}\n"
+
+
+def _in_json(value: object) -> object:
+    if isinstance(value, Decimal):
+        return float(value)
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def console() -> Console:
@@ -46,15 +58,16 @@ def console() -> Console:
     return made
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """Return a table. Columns of numbers are aligned to the right; None is an empty cell."""
-    made = Table(title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Group:
+    """Return a table with a title. Columns of numbers are aligned to the right; None is an empty cell, and no names are no header."""
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=any(columns))
     rows = list(rows)
     for name, values in zip(columns, zip(*rows, strict=True) if rows else [()] * len(columns), strict=True):
-        made.add_column(Text(name), justify="right" if any(isinstance(value, int | float) for value in values) else "left", overflow="fold")
+        numeric = any(isinstance(value, int | float | Decimal) for value in values)
+        made.add_column(Text(name), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         made.add_row(*(Text(_cell(value)) for value in row))
-    return made
+    return Group(Text(escaped(title), style="bold"), made)
 
 
 def _cell(value: object) -> str:
@@ -63,8 +76,8 @@ def _cell(value: object) -> str:
             return ""
         case bool():
             return "yes" if value else "no"
-        case int() | float():
-            return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
+        case int() | float() | Decimal():
+            return f"{value:,.4g}" if not isinstance(value, int) else f"{value:,}"
         case datetime():
             return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
     return escaped(str(value))

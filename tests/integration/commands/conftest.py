@@ -11,7 +11,9 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from anomaly.commands import main
+from anomaly.errors import ImageNotFound
 from tests.parts.http_stub import HttpStub, Reply
+from tests.parts.record_builders import an_answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,6 +67,16 @@ class Installation:
     def detector(self, conn_id: str, **extra: Any) -> None:
         extra = {"dialect": "generic", "path": "/detect"} | extra
         self.connect(conn_id, conn_type="http", host="127.0.0.1", port=self.stub.port, password=API_KEY, extra=extra)
+
+    def with_two_detectors(self) -> None:
+        """Add a done record with results of padim@1 and padim@2, which differ, a quarantined one and a due one."""
+        rescored, failed = self.db.claims(2)
+        self.db.commit(rescored, an_answer(0.9))
+        self.db.store.quarantine(failed, error=ImageNotFound("http://images/1: answered 404"), timings={})
+        run = self.db.run("again")
+        (again,) = self.db.open(self.db.claim(run, origin="done", size=1), run=run)
+        self.db.commit(again, an_answer(0.1, is_anomaly=False, detector="padim@2"))
+        self.db.add(1)
 
     def run(self, *arguments: str) -> Said:
         """Run a command in this process. Its output never has a secret."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import signal
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
-import click
 import pytest
 
-from anomaly.commands import COMMANDS, cli
+from anomaly.db.statements import FOLDER
+from tests.parts.command_line import examples
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,25 +21,30 @@ if TYPE_CHECKING:
     from tests.integration.commands.conftest import Installation
 
 
-def examples() -> list[str]:
-    """The lines below `Examples:` in the help of each command."""
-    found = []
-    for name in (each for each in COMMANDS if each != "page"):  # it serves until it is interrupted
-        command = cli.get_command(click.Context(cli), name)
-        assert command
-        assert command.epilog
-        found += [line.strip() for line in command.epilog.partition("Examples:\n")[2].splitlines()]
-    return found
-
-
 @pytest.mark.parametrize("example", examples())
-def test_an_example_of_the_help_runs(example: str, installation: Installation, tmp_path: Path) -> None:
+def test_an_example_of_the_help_runs(example: str, installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "include").symlink_to(FOLDER.parent)
     installation.detector("anomaly_detector_v2")
+    installation.with_two_detectors()
     line = re.sub(r"postgresql://\S+db\.example\S+", installation.db.dsn, example)
     line = line.replace("/opt/airflow/", f"{tmp_path}/")
     program, *arguments = shlex.split(line)
     assert program == "anomaly"
+    if "--watch" in arguments or "page" in arguments:
+        assert_runs_until_interrupted(arguments)
+        return
     said = installation.run(*arguments)
     assert said.status == 0, said
-    assert said.out
+    assert said.out or (tmp_path / "verdicts.csv").read_text()
     assert said.err == ""
+
+
+def assert_runs_until_interrupted(arguments: list[str]) -> None:
+    command = [sys.executable, "-m", "anomaly", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)) as running:  # noqa: S603  # ours
+        assert running.stdout
+        assert running.stdout.readline()
+        running.send_signal(signal.SIGINT)
+        _, err = running.communicate(timeout=60)
+    assert (running.returncode, err) == (0, "")

@@ -10,6 +10,7 @@ import pytest
 from anomaly.db.contracts import SAMPLES
 from anomaly.db.session import configure
 from anomaly.db.statements import default_statements
+from anomaly.errors import ImageNotFound
 from anomaly.pipeline.deduplication import GROUP
 from tests.parts.record_builders import HOLDER, RecordsDb
 
@@ -126,3 +127,33 @@ def test_a_report_reads_no_more_than_its_batch(db: RecordsDb) -> None:
         db.commit(claim)
     found = scans(db, "run_report", batch_id=db.batch_id())
     assert "Seq Scan" not in {kind for kind, _ in found}
+
+
+@pytest.mark.parametrize("analysed", [False, True])
+@pytest.mark.parametrize(
+    ("name", "index", "params"),
+    [
+        ("oldest_due", "records_pending", {}),
+        ("open_batches", "records_claimed", {"size": 20}),
+        ("list_errors", "records_failed", {}),
+        ("record_story", "records_pkey", {"record_id": 1, "size": 1000}),
+        ("compare_page", "records_rescore", {"size": FEW}),
+        ("export_page", "records_rescore", {"size": FEW, "status": "done"}),
+        ("export_page", "records_pending", {"size": FEW, "status": "pending"}),
+    ],
+)
+def test_an_overview_reads_its_page_by_an_index(db: RecordsDb, name: str, index: str, params: dict[str, Any], *, analysed: bool) -> None:
+    for claim in db.open(db.claim(size=20))[:10]:
+        db.store.quarantine(claim, error=ImageNotFound("404"), timings={})
+    configure(db.sql, lent=False)
+    if analysed:
+        db.do("vacuum analyze anomaly.records")
+    found = [node for node in nodes(db, name, **params) if node["Actual Loops"]]
+    assert index in {node.get("Index Name") for node in found}
+    assert "Seq Scan" not in {node["Node Type"] for node in found}
+    assert sum(node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) for node in found) <= 3 * FEW
+
+
+def test_the_backlog_is_counted_by_indexes_of_its_states(db: RecordsDb) -> None:
+    configure(db.sql, lent=False)
+    assert indexes(scans(db, "backlog")) == {"records_pending", "records_claimed", "records_quarantined"}

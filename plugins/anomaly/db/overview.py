@@ -1,0 +1,108 @@
+"""Reads records, runs and results for people: status, errors, the story of a record, comparison and export."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from anomaly.models.runs import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from anomaly.db.client import Database
+
+BATCHES = 20
+"""Open batches that are listed; the others have probably lost their run."""
+STORY = 1000
+"""Newest entries of a record's log, and newest results."""
+PAGE = 1000
+"""Records that one statement reads, which keeps transactions short."""
+STATUSES = ("pending", "claimed", "done", "quarantined")
+_FIRST = {"after_at": datetime.min.replace(tzinfo=UTC), "after_id": -1}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """The verdicts of two detectors on the records that both have scored, by each one's newest result."""
+
+    records: int = 0
+    both_anomalous: int = 0
+    only_first: int = 0
+    only_second: int = 0
+    both_normal: int = 0
+    changed: tuple[dict[str, Any], ...] = ()
+    """Some of the records whose verdicts differ."""
+
+    @property
+    def agreement(self) -> float | None:
+        """The share of records with the same verdict; None without records."""
+        return (self.both_anomalous + self.both_normal) / self.records if self.records else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportFilter:
+    """Chooses records. Those match that fulfil every given condition."""
+
+    statuses: tuple[str, ...] = STATUSES
+    error_code: str | None = None
+    detector: str | None = None
+    """Only records with a result of this detector, whose newest one is returned."""
+    window: Window = field(default_factory=Window)
+
+
+class OverviewStore:
+    """Statements that only read. Every one is bounded, however many records there are, except `detectors`.
+
+    Every method raises DatabaseUnavailable without an answer, and Misconfigured if the schema does not fit.
+    """
+
+    def __init__(self, database: Database, *, page: int = PAGE) -> None:
+        self._database = database
+        self._page = page
+
+    def open_batches(self) -> list[dict[str, Any]]:
+        """Return the newest batches that are not over, with their leases."""
+        return self._database.fetch_all("open_batches", {"size": BATCHES})
+
+    def last_runs(self, count: int) -> list[dict[str, Any]]:
+        """Return the newest runs with their outcomes."""
+        return self._database.fetch_all("last_runs", {"size": count})
+
+    def errors(self) -> list[dict[str, Any]]:
+        """Return the error codes of unfinished records, with counts and an example of each."""
+        return self._database.fetch_all("list_errors", {})
+
+    def story(self, record_id: int) -> dict[str, Any] | None:
+        """Return everything about a record: itself, claim, flags, log and results."""
+        return self._database.fetch_one("record_story", {"record_id": record_id, "size": STORY})
+
+    def detectors(self) -> list[str]:
+        """Return the names of the detectors that have results. Reads all results once."""
+        return [row["detector"] for row in self._database.fetch_all("detector_names", {})]
+
+    def compare(self, first: str, second: str, window: Window, *, examples: int) -> Comparison:
+        """Compare two detectors on the done records of a window, with at most *examples* records whose verdicts differ."""
+        found = Comparison()
+        cursor = _begin(window)
+        while cursor["after_id"] is not None:
+            params = {"first": first, "second": second, "window_end": window.end, "size": self._page, "examples": examples}
+            row = self._database.fetch_all("compare_page", {**params, **cursor})[0]
+            cursor = {name: row.pop(name) for name in cursor}
+            changed = (*found.changed, *({"captured_at": each.pop("at"), **each} for each in row.pop("changed")))[:examples]
+            found = Comparison(**{name: getattr(found, name) + count for name, count in row.items()}, changed=changed)
+        return found
+
+    def export(self, chosen: ExportFilter) -> Iterator[dict[str, Any]]:
+        """Yield the chosen records with their newest result and their flags: one status after the other, by capture time."""
+        for status in chosen.statuses:
+            cursor = _begin(chosen.window)
+            params = {"status": status, "error_code": chosen.error_code, "detector": chosen.detector, "window_end": chosen.window.end}
+            while rows := self._database.fetch_all("export_page", {**params, **cursor, "size": self._page}):
+                cursor = {"after_at": rows[-1]["at"], "after_id": rows[-1]["record_id"]}
+                yield from ({"captured_at": row.pop("at"), **row} for row in rows if row.pop("chosen"))
+
+
+def _begin(window: Window) -> dict[str, Any]:
+    return _FIRST if window.start is None else {"after_at": window.start, "after_id": -1}
