@@ -12,7 +12,7 @@ RUN pip install --no-cache-dir -r reference_detector/requirements.txt -c constra
     && install -d -o reference /var/lib/detector \
     && ln -s "$(python -c 'import elpv_dataset, pathlib; print(pathlib.Path(elpv_dataset.__file__).parent / "data")')" photos
 COPY reference_detector reference_detector
-COPY embedded/__init__.py embedded/demo.py embedded/image_host.py embedded/
+COPY embedded/__init__.py embedded/demo.py embedded/image_host.py embedded/queries.py embedded/
 COPY embedded/sql embedded/sql
 USER 50000
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1

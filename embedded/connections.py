@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from embedded.s3 import S3
     from embedded.web import WebService
 
-DATABASE = "anomaly"
+DATABASE, DEMO_DATABASE = "anomaly", "demo"
 
 
-def to_postgres(server: Postgres) -> str:
-    return server.dsn(DATABASE)
+def to_postgres(server: Postgres, database: str = DATABASE) -> str:
+    return server.dsn(database)
 
 
 def to_s3(server: S3) -> str:

@@ -6,21 +6,19 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import os
 import sys
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import TYPE_CHECKING, Any
 
 import psycopg
-from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
+from embedded.queries import row, statement
 from reference_detector.dataset import data_folder, split
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from reference_detector.dataset import Cell
 
@@ -38,21 +36,6 @@ def main() -> None:
     sys.stdout.write(f"{added} records added; start a run of anomaly_detection\n")
 
 
-@functools.cache
-def statement(name: str) -> LiteralString:
-    """Return the text of `sql/<name>.sql`."""
-    text: Any = (Path(__file__).parent / "sql" / f"{name}.sql").read_text()  # part of this package, as trusted as its code
-    found: LiteralString = text
-    return found
-
-
-def row(connection: psycopg.Connection[Any], name: str, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Run a statement that returns one row; return the row by column name."""
-    with connection.cursor(row_factory=dict_row) as cursor:
-        found = cursor.execute(statement(name), params).fetchone()
-    return found or {}
-
-
 def enqueue(dsn: str, cells: Sequence[Cell], *, base_url: str, waiting: int, images: Path) -> int:
     """Add demo records until *waiting* of them have no verdict; return the number added.
 
@@ -67,13 +50,6 @@ def enqueue(dsn: str, cells: Sequence[Cell], *, base_url: str, waiting: int, ima
         with connection.cursor() as cursor:
             cursor.executemany(statement("enqueue"), _records(numbers, cells, base_url, images))
         return len(numbers)
-
-
-def now(dsn: str) -> datetime:
-    """Return the time of the database's clock."""
-    with psycopg.connect(dsn) as connection:
-        found = connection.execute("select clock_timestamp()").fetchone()
-    return datetime.now(UTC) if found is None else found[0]
 
 
 def _records(numbers: range, cells: Sequence[Cell], base_url: str, images: Path) -> Iterator[dict[str, Any]]:

@@ -19,6 +19,12 @@ class PortBusy(EmbeddedError):
     exit_code = 2
 
 
+class RecordsMixed(EmbeddedError):
+    """Raised when records of the user would go to the demo's detector, or those of the demo to the user's."""
+
+    exit_code = 2
+
+
 class AlreadyRunning(EmbeddedError):
     """Raised when another `bin/run` uses the same state folder."""
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from embedded.demo import row
 from embedded.errors import StartFailed
+from embedded.queries import row
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -14,12 +14,13 @@ import psycopg
 import requests
 from filelock import FileLock, Timeout
 
-from anomaly import connection_env
+from anomaly import connection_env, env_names
 from anomaly.errors import AnomalyError
 from anomaly.escaping import escaped
 from anomaly.settings import Settings
 from embedded import job, state, summary
 from embedded.errors import AlreadyRunning, EmbeddedError, StartFailed
+from embedded.plan import Plan
 from embedded.process import ROOT
 from embedded.progress import Progress
 from embedded.stack import Stack, stop_on_exit
@@ -55,22 +56,26 @@ def _fail(exc: Exception, code: int) -> int:
 
 def _run_locked(options: argparse.Namespace, progress: Progress) -> int:
     """Check settings and connections, then run with a lock on the state folder."""
+    env_names.check(os.environ)
     Settings.from_environ(os.environ)
+    plan = Plan.of(os.environ, demo=options.demo)
     connection_env.check(os.environ)
     options.state.mkdir(parents=True, exist_ok=True)
     lock = FileLock(options.state / "run.lock")
     try:
         with lock.acquire(timeout=0):
-            return _run(options, progress)
+            return _run(options, plan, progress)
     except Timeout:
         raise AlreadyRunning("another bin/run uses this folder; stop it first") from None
 
 
-def _run(options: argparse.Namespace, progress: Progress) -> int:
-    stack = Stack(options.state.resolve(), port=options.port, enqueue_demo=options.demo, progress=progress)
+def _run(options: argparse.Namespace, plan: Plan, progress: Progress) -> int:
+    stack = Stack(options.state.resolve(), port=options.port, plan=plan, progress=progress)
     stack.stop_leftovers()
     state.require_free(options.port)
     since = datetime.now(UTC)
+    for line in plan.lines(os.environ):
+        progress.print(line)
     with stop_on_exit(stack):
         airflow = stack.start(records=options.records)
         with progress.starting("the DAG"):
@@ -107,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--port", type=_port, default=PORT, metavar="P", help="port of Airflow's pages (8080)")
     parser.add_argument("--state", type=Path, default=STATE, metavar="FOLDER", help="folder for all data (.state)")
-    parser.add_argument("--demo", action="store_true", help="enqueue demo records into your own database, too")
+    parser.add_argument("--demo", action="store_true", help="add the demo's photos as records, also with connections of yours")
     return parser
 
 

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from anomaly import connection_env
 from anomaly.db.schema import migrate
-from embedded import airflow, connections, demo, signals, stale_runs
+from embedded import airflow, connections, kept_env, queries, signals, stale_runs
+from embedded.plan import check_records
 from embedded.postgres import Postgres
 from embedded.process import wait_until_ready
 from embedded.process_group import stop_recorded
 from embedded.s3 import S3
 from embedded.web import WebService, image_host, reference_detector
-from reference_detector.dataset import data_folder, split
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from embedded.plan import Plan
     from embedded.process import Service
     from embedded.progress import Progress
 
@@ -32,19 +32,19 @@ AIRFLOW_DATABASE = "airflow"
 
 
 class Stack:
-    """Airflow, and an embedded service for each connection that is not set in the environment."""
+    """Airflow, and the embedded services of a plan."""
 
-    def __init__(self, state: Path, *, port: int, enqueue_demo: bool, progress: Progress) -> None:
+    def __init__(self, state: Path, *, port: int, plan: Plan, progress: Progress) -> None:
         self._state = state
         self._port = port
+        self._plan = plan
         self._progress = progress
-        environ = os.environ
-        self.external_database = bool(environ.get(connection_env.DB))
-        self.enqueue_demo = enqueue_demo or not self.external_database
+        self.database = connections.DEMO_DATABASE if plan.demo else connections.DATABASE
+        """Name of the embedded records database. The demo's records are never in that of the user."""
         self.postgres = Postgres(state / "postgres")
-        self.s3 = None if environ.get(connection_env.S3) else S3(state / "s3")
-        self.detector = None if environ.get(connection_env.DETECTOR) else reference_detector(state / "detector")
-        self.images: WebService | None = image_host(state / "images", images=data_folder()) if self.enqueue_demo else None
+        self.s3 = S3(state / "s3") if plan.embeds(connection_env.S3) else None
+        self.detector = reference_detector(state / "detector") if plan.embeds(connection_env.DETECTOR) else None
+        self.images: WebService | None = image_host(state / "images") if plan.demo else None
         self.airflow: airflow.Airflow | None = None
         self.began = datetime.now(UTC)
         """Time before the first run, of the records database's clock."""
@@ -52,7 +52,9 @@ class Stack:
     @property
     def dsn(self) -> str:
         """DSN of the records database."""
-        return connection_env.records_dsn(os.environ) if self.external_database else connections.to_postgres(self.postgres)
+        if self._plan.embeds(connection_env.DB):
+            return connections.to_postgres(self.postgres, self.database)
+        return connection_env.records_dsn(os.environ)
 
     def stop_leftovers(self) -> None:
         """Stop the processes of an earlier start that was killed together with its watchdog."""
@@ -68,7 +70,8 @@ class Stack:
         self._wait_for(self.postgres)
         self.airflow = self._prepare_airflow()
         migrate(self.dsn)
-        self.began = demo.now(self.dsn)
+        self.began = queries.now(self.dsn)
+        check_records(self._plan, self.dsn)
         if self.images:
             self._wait_for(self.images)
             self._enqueue(self.images, records)
@@ -106,11 +109,12 @@ class Stack:
 
     def _prepare_airflow(self) -> airflow.Airflow:
         """Create Airflow's databases, and start the migration of its tables unless this version of Airflow has migrated them."""
-        for name in (connections.DATABASE, AIRFLOW_DATABASE):
+        for name in (self.database, AIRFLOW_DATABASE):
             self.postgres.ensure_database(name)
         database = self.postgres.dsn(AIRFLOW_DATABASE, "postgresql+psycopg2")
         settings = airflow.settings(self._state / "airflow", database=database, port=self._port) | self._connections()
-        write_env(self._state / "env", settings)
+        from_user = {name: value for name, value in os.environ.items() if name.startswith("AIRFLOW_CONN_ANOMALY_") and value}
+        kept_env.write(self._state / "env", from_user | settings)
         prepared = airflow.Airflow(self._state / "airflow", env=settings)
         self.airflow = prepared
         if self.postgres.comment_on(AIRFLOW_DATABASE) != airflow.schema_comment():
@@ -127,8 +131,8 @@ class Stack:
 
     def _connections(self) -> dict[str, str]:
         values: dict[str, str] = {}
-        if not self.external_database:
-            values[connection_env.DB] = connections.to_postgres(self.postgres)
+        if self._plan.embeds(connection_env.DB):
+            values[connection_env.DB] = self.dsn
         if self.s3:
             values[connection_env.S3] = connections.to_s3(self.s3)
         if self.detector:
@@ -138,18 +142,11 @@ class Stack:
         return values
 
     def _enqueue(self, images: WebService, records: int) -> None:
+        from embedded import demo  # noqa: PLC0415  # its photos are installed only where they are used
+        from reference_detector.dataset import data_folder, split  # noqa: PLC0415  # as above
+
         with self._progress.starting("records"):
             demo.enqueue(self.dsn, split().rest, base_url=images.url, waiting=records, images=data_folder())
-
-
-def write_env(path: Path, settings: dict[str, str]) -> None:
-    """Write the variables to a file for `bin/airflow`, readable by its owner only."""
-    draft = path.with_suffix(".draft")
-    draft.unlink(missing_ok=True)
-    draft.touch(mode=0o600)
-    from_user = {name: value for name, value in os.environ.items() if name.startswith("AIRFLOW_CONN_ANOMALY_") and value}
-    draft.write_text("".join(f"{name}={shlex.quote(value)}\n" for name, value in sorted((from_user | settings).items())))
-    draft.replace(path)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 
 from anomaly.models.runs import batch_id_of
-from embedded.demo import statement
+from embedded.queries import statement
 
 
 def end_stale_runs(*, airflow_dsn: str, records_dsn: str) -> None:

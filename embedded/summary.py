@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import psycopg
 
-from embedded.demo import row, statement
+from embedded.queries import row, statement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

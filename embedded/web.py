@@ -46,8 +46,11 @@ class WebService(Server):
                 return False
 
 
-def image_host(folder: Path, *, images: Path) -> WebService:
-    """Return a static file server for the folder *images*."""
+def image_host(folder: Path) -> WebService:
+    """Return a static file server for the demo's photos."""
+    from reference_detector.dataset import data_folder  # noqa: PLC0415  # the photos are installed only where they are used
+
+    images = data_folder()
     return WebService("image-host", folder, module="embedded.image_host", ready_path="/readyz", options=["--folder", images])
 
 

@@ -90,6 +90,23 @@ def records_dsn(environ: Mapping[str, str]) -> str:
         return _dsn(read(DB, environ[DB]))
 
 
+def described(variable: str, value: str) -> str:
+    """Return where a connection leads, without its secrets.
+
+    Raises:
+        Misconfigured: the value cannot be parsed.
+    """
+    of = read(variable, value)
+    host, separator, rest = (of.host or "").rpartition("@")  # a host that is a URL may hold a password
+    address = (rest if separator else host or rest) + (f":{of.port}" if of.port else "")
+    match variable:
+        case str() if variable == DB:
+            return f"the database {of.extra.get('dbname') or of.schema or ''} at {address or of.extra.get('host') or 'its default host'}"
+        case str() if variable == S3:
+            return f"the bucket {of.extra.get('bucket')} at {of.extra.get('endpoint_url') or 'AWS'}"
+    return f"the detector at {address}"
+
+
 @contextlib.contextmanager
 def _translating(variable: str) -> Iterator[None]:
     """Raise what a library raises about the values of a connection as Misconfigured. Its text may quote a password."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -97,17 +98,23 @@ class Settings:
                 raise Misconfigured(f"{_variable(low)} must not be larger than {_variable(high)}")
 
     @classmethod
+    def variables(cls) -> dict[str, dataclasses.Field[Any]]:
+        """Return the field of each variable."""
+        return {_variable(field.name): field for field in dataclasses.fields(cls)}
+
+    @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Self:
         """Read the settings.
 
         Raises:
             Misconfigured: a value is not a number or out of bounds, or a variable is unknown.
         """
-        fields = {_variable(field.name): field for field in dataclasses.fields(cls)}
+        fields = cls.variables()
         values: dict[str, Any] = {}
         for variable in sorted(name for name in environ if name.startswith(PREFIX) and name not in READ_BY_THE_DAG):
             if variable not in fields:
-                raise Misconfigured(f"there is no setting {variable}")
+                near = difflib.get_close_matches(variable, [*fields, *READ_BY_THE_DAG], n=1)
+                raise Misconfigured(f"there is no setting {variable}{f'; did you mean {near[0]}?' if near else ''}")
             field = fields[variable]
             values[field.name] = _parsed(field, environ[variable])
         return cls(**values)

@@ -16,7 +16,7 @@ import psutil
 import psycopg
 import pytest
 
-from embedded.connections import DATABASE
+from embedded.connections import DEMO_DATABASE
 from embedded.postgres import Postgres
 from embedded.process import ROOT
 from embedded.s3 import S3
@@ -90,7 +90,7 @@ def bin_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BinRun]:
 @pytest.fixture(scope="module")
 def rows(bin_run: BinRun) -> Iterator[Any]:
     """Queries the records database after the run."""
-    with Postgres(bin_run.state / "postgres") as server, psycopg.connect(server.dsn(DATABASE)) as connection:
+    with Postgres(bin_run.state / "postgres") as server, psycopg.connect(server.dsn(DEMO_DATABASE)) as connection:
         yield lambda query: connection.execute(query.encode()).fetchall()
 
 

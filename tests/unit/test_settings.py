@@ -41,7 +41,7 @@ def test_every_number_can_be_set_by_its_variable() -> None:
         ("ANOMALY_DETECTOR_SLOTS", "1.5", "ANOMALY_DETECTOR_SLOTS must be a whole number, not '1.5'"),
         ("ANOMALY_DETECTOR_SLOTS", "0", "ANOMALY_DETECTOR_SLOTS must be from 1 to 1024, not 0"),
         ("ANOMALY_DB_POOL_MIN", "11", "ANOMALY_DB_POOL_MIN must not be larger than ANOMALY_DB_POOL_MAX"),
-        ("ANOMALY_LEASES", "60", "there is no setting ANOMALY_LEASES"),
+        ("ANOMALY_LEASES", "60", "there is no setting ANOMALY_LEASES; did you mean ANOMALY_LEASE_S?"),
     ],
 )
 def test_a_bad_value_is_refused_with_a_sentence(variable: str, value: str, sentence: str) -> None:

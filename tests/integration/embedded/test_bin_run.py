@@ -52,6 +52,16 @@ def test_a_setting_that_does_not_exist(refused: Callable[..., str]) -> None:
     assert "ANOMALY_LEASES" in refused(ANOMALY_LEASES="1")
 
 
+def test_a_name_that_is_almost_right(refused: Callable[..., str]) -> None:
+    said = refused(AIRFLOW_CONN_ANOMALY_DETECTER="http://detector.example")
+    assert said == "there is no variable AIRFLOW_CONN_ANOMALY_DETECTER; did you mean AIRFLOW_CONN_ANOMALY_DETECTOR?"
+
+
+def test_a_database_of_the_user_without_a_detector_of_the_user(refused: Callable[..., str], postgres: Postgres) -> None:
+    said = refused(AIRFLOW_CONN_ANOMALY_DB=postgres.dsn())
+    assert said.startswith("AIRFLOW_CONN_ANOMALY_DB is set and AIRFLOW_CONN_ANOMALY_DETECTOR is not")
+
+
 def test_a_busy_port(refused: Callable[..., str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -65,7 +75,7 @@ def test_a_second_start_in_the_same_folder(refused: Callable[..., str], tmp_path
 
 
 def test_a_database_where_nothing_listens(refused: Callable[..., str]) -> None:
-    said = refused(AIRFLOW_CONN_ANOMALY_DB="postgresql://u:secret@127.0.0.1:1/db")
+    said = refused("--demo", AIRFLOW_CONN_ANOMALY_DB="postgresql://u:secret@127.0.0.1:1/db")
     assert re.match(r"AIRFLOW_CONN_ANOMALY_DB: the database at 127.0.0.1:1 cannot be used: .* refused.*; correct it, or unset it", said)
     assert "secret" not in said
 
@@ -74,7 +84,7 @@ def test_a_bucket_that_does_not_exist_leaves_the_users_database_unchanged(refuse
     postgres.ensure_database("theirs")
     bucket = json.loads(connections.to_s3(s3))
     bucket["extra"]["bucket"] = "elsewhere"
-    said = refused(AIRFLOW_CONN_ANOMALY_DB=postgres.dsn("theirs"), AIRFLOW_CONN_ANOMALY_S3=json.dumps(bucket))
+    said = refused("--demo", AIRFLOW_CONN_ANOMALY_DB=postgres.dsn("theirs"), AIRFLOW_CONN_ANOMALY_S3=json.dumps(bucket))
     assert said == "the bucket elsewhere of AIRFLOW_CONN_ANOMALY_S3 does not exist; create it, or name another one"
     with psycopg.connect(postgres.dsn("theirs")) as connection:
         assert connection.execute("select 1 from pg_namespace where nspname = 'anomaly'").fetchone() is None
