@@ -220,7 +220,7 @@ class RecordStore(AnswerStore):
         return self._end("release_record", claim, error, {}, delay_s=not_before_s)
 
     def _end(self, name: str, claim: Claim, error: AnomalyError, timings: dict[str, float], **params: Any) -> str:
-        message = str(error).replace("\0", "")[:ERROR_MAX_CHARS]
+        message = str(error)[:ERROR_MAX_CHARS]
         failure = {"code": error.code, "error": message, "timings": Jsonb(timings)}
         row = self._database.fetch_one(name, {**claim_params(claim), **failure, **params})
         return str((row or self._earlier_outcome("find_outcome", claim))["status"])

@@ -176,11 +176,11 @@ def test_a_deferred_record_is_not_claimed_before_its_time(db: RecordsDb) -> None
     assert db.claim() is None
 
 
-def test_a_long_error_is_kept_in_part(db: RecordsDb) -> None:
+def test_a_long_error_is_kept_in_part_with_its_control_characters_escaped(db: RecordsDb) -> None:
     [claim] = db.claims()
     db.store.quarantine(claim, error=ImageNotFound("x\0" * 600), timings={})
     [logged] = db.everything()["processing_log"]
-    assert logged["error"] == db.record(claim.record_id)["last_error"] == "x" * 500
+    assert logged["error"] == db.record(claim.record_id)["last_error"] == ("x\\x00" * 600)[:500]
 
 
 def test_a_quarantined_record_keeps_its_reason_and_is_not_claimed(db: RecordsDb) -> None:
