@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
-from base64 import b64encode
+from base64 import b64encode, urlsafe_b64encode
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, quote_plus, urlsplit
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 CUT = "…"
 MIN_CHARS = 4
 """A shorter secret is not looked for: it would be found in ordinary words."""
+BROKEN_MIN_CHARS = 8
+"""A shorter secret is not looked for across line ends."""
+_LINE_BREAK = r"(?:\s|\\[rn])*"
+_IN_HTML = re.compile("[<>&]")
 _SECRET_NAME = re.compile(r"auth|code|cookie|credential|key|pass|secret|session|sig|token", re.IGNORECASE)
 _PLAIN_HEADERS = {"accept", "accept-encoding", "accept-language", "anthropic-beta", "anthropic-version", "content-type", "user-agent"}
 _LIKE_SECRET = re.compile(r"[A-Za-z0-9+/=_-]{33,}|(?<=\?)[^\s\"'<>]+|(?<=bearer )\S+|(?<=basic )[A-Za-z0-9+/=]{8,}", re.IGNORECASE)
@@ -28,10 +32,8 @@ class Redaction:
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         forms = {form for secret in secrets for form in _forms(secret) if len(form) >= MIN_CHARS}
-        longest_first = sorted(forms, key=len, reverse=True)
-        self._in_text = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)", re.IGNORECASE)
-        in_bytes = (re.escape(form.encode("utf-8", "surrogatepass")) for form in longest_first)
-        self._in_bytes = re.compile(b"|".join(in_bytes) or rb"(?!)", re.IGNORECASE)
+        patterns = [_pattern(form) for form in sorted(forms, key=len, reverse=True)] or [r"(?!)"]
+        self._pattern = re.compile("|".join(patterns), re.IGNORECASE)
 
     @classmethod
     def of(cls, connection: DetectorConnection) -> Redaction:
@@ -40,7 +42,7 @@ class Redaction:
 
     def ours(self, text: str) -> str:
         """Return *text*, which the project has written, without the secrets."""
-        return self._in_text.sub(CUT, text)
+        return self._pattern.sub(CUT, text)
 
     def theirs(self, text: str) -> str:
         """Return *text* of a detector without the secrets, and without what looks like a key, a query string or a piece of an image."""
@@ -48,7 +50,7 @@ class Redaction:
 
     def raw(self, raw: bytes) -> bytes:
         """Return *raw* without the secrets, and otherwise unchanged."""
-        return self._in_bytes.sub(CUT.encode(), raw)
+        return self.ours(raw.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
 
 
 def plain_headers(headers: Mapping[str, str]) -> dict[str, str]:
@@ -86,12 +88,23 @@ def _named_secrets(document: Any, name: str = "") -> Iterator[str]:
         yield document
 
 
+def _pattern(form: str) -> str:
+    """Return the pattern of a form. A long one is found even if it is broken into lines."""
+    return (_LINE_BREAK if len(form) >= BROKEN_MIN_CHARS else "").join(re.escape(char) for char in form)
+
+
 def _forms(secret: str) -> Iterator[str]:
     stripped = secret.strip()
+    raw = stripped.encode("utf-8", "surrogatepass")
     yield stripped
-    yield quote(stripped, safe="", errors="replace")
-    yield quote_plus(stripped, errors="replace")
+    yield quote(raw)
+    yield quote(raw, safe="")
+    yield quote_plus(raw)
     yield html.escape(stripped)
-    yield (in_json := json.dumps(stripped)[1:-1])
-    yield json.dumps(in_json)[1:-1]
-    yield b64encode(stripped.encode("utf-8", "replace")).decode().rstrip("=")
+    for in_json in {json.dumps(stripped)[1:-1], json.dumps(stripped, ensure_ascii=False)[1:-1]}:
+        escaped_too = in_json.replace("/", "\\/")
+        for form in (in_json, escaped_too, _IN_HTML.sub(lambda found: f"\\u{ord(found[0]):04x}", in_json)):
+            yield form
+            yield json.dumps(form)[1:-1]
+    yield b64encode(raw).decode().rstrip("=")
+    yield urlsafe_b64encode(raw).decode().rstrip("=")

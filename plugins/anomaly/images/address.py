@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import socket
 from base64 import b64encode
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv6Address
 from urllib.parse import unquote_to_bytes, urljoin
 
@@ -24,6 +24,8 @@ _AROUND = " \t\r\n\f\v"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _LABEL = re.compile(r"[A-Za-z0-9_-]{1,63}")
 _NAME_MAX = 253
+_SCHEME = re.compile(r"(https?:[/\\]*|[a-z][a-z0-9+.-]*:[/\\]{2,}|[/\\]*)([^/?#\\]*)(.*)", re.DOTALL | re.IGNORECASE)
+_PLAIN_HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
 _NUMBER = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]*")
 """The last label of a host that can only be an IPv4 address, in any of its spellings."""
 
@@ -36,11 +38,13 @@ class Address:
     origin: str
     """scheme://host:port."""
     port: int
+    shown: str
+    """The URL without its secrets, for logs and messages."""
     authorization: str | None = field(default=None, repr=False)
     """Basic authentication with the URL's user and password. It is for this origin alone."""
 
     def __str__(self) -> str:
-        return redacted(self.url)
+        return self.shown
 
 
 def parse(text: str | None, *, base: Address | None = None) -> Address:
@@ -58,8 +62,12 @@ def parse(text: str | None, *, base: Address | None = None) -> Address:
         address = _parsed(urljoin(base.url, stripped) if base else stripped)
     except (OSError, ValueError, HTTPError):
         raise AddressBlocked(f"{redacted(stripped)}: not a valid http or https address") from None
+    _, authority, behind = _split(stripped)
+    is_odd = ":" in authority and not _PLAIN_HOST.fullmatch(authority)
+    if is_odd and "@" in (behind if address.authorization else stripped):  # what is taken for a path may be a password
+        address = replace(address, shown=f"{address.origin.partition(':')[0]}://***")
     if base and not address.authorization and address.origin == base.origin:
-        return Address(address.url, address.origin, address.port, base.authorization)
+        return replace(address, authorization=base.authorization)
     return address
 
 
@@ -77,7 +85,8 @@ def _parsed(text: str) -> Address:
     authorization = None
     if parts.auth:
         authorization = "Basic " + b64encode(unquote_to_bytes(parts.auth if ":" in parts.auth else f"{parts.auth}:")).decode()
-    return Address(parts._replace(auth=None, fragment=None).url, f"{parts.scheme}://{host}:{port}", port, authorization)
+    url = parts._replace(auth=None, fragment=None).url
+    return Address(url, f"{parts.scheme}://{host}:{port}", port, redacted(url), authorization)
 
 
 def _check_host(host: str) -> None:
@@ -109,16 +118,17 @@ def redacted(url: str) -> str:
     """Return *url* in one short line without user, password, query and fragment, which may hold secrets, for logs and messages.
 
     A password may contain unencoded characters that end a host. So if an @ follows such a character, no more than the scheme is
-    shown, unless there can be no password.
+    shown, unless what comes before it is a plain name.
     """
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        shown = "***" if "@" in url else re.split("[?#]", url, maxsplit=1)[0]
+    scheme, authority, behind = _split(url)
+    if "@" in behind and not _PLAIN_HOST.fullmatch(authority):
+        shown = f"{scheme}***"
     else:
-        authority = re.split(r"[/?#\\]", rest, maxsplit=1)[0]
-        behind = rest[len(authority) :]
-        if "@" in behind and (":" in authority or "@" in authority):
-            shown = f"{scheme}://***"
-        else:
-            shown = f"{scheme}://{authority.rpartition('@')[2]}{re.split('[?#]', behind, maxsplit=1)[0]}"
+        shown = f"{scheme}{authority.rpartition('@')[2]}{re.split('[?#]', behind, maxsplit=1)[0]}"
     return escaped(shown[:SHOWN_MAX])
+
+
+def _split(url: str) -> tuple[str, str, str]:
+    """Return the scheme with its slashes, what may be user, password, host and port, and the rest."""
+    scheme, authority, behind = _SCHEME.fullmatch(url).groups()  # type: ignore[union-attr]  # it matches any text
+    return scheme, authority, behind

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from anomaly import detectors
@@ -14,6 +13,7 @@ from anomaly.errors import AnomalyError, Misconfigured
 from anomaly.escaping import escaped
 from anomaly.models.records import Image
 from anomaly.settings import Settings
+from tests.parts.fuzzing import fuzz
 from tests.parts.http_stub import HttpStub, Reply
 
 if TYPE_CHECKING:
@@ -73,8 +73,7 @@ def ask(stub: HttpStub, extra: dict[str, Any], *, login: str | None = None, pass
         detectors.from_connection(connection, session, SETTINGS).ask(IMAGE, idempotency_key="k")
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.sampled_from(GOOD), st.dictionaries(st.sampled_from(EXTRAS) | TEXT, VALUES, max_size=2), SECRETS, SECRETS)
+@fuzz(st.sampled_from(GOOD), st.dictionaries(st.sampled_from(EXTRAS) | TEXT, VALUES, max_size=2), SECRETS, SECRETS, examples=150)
 def test_extras_of_any_kind_are_read_or_refused_with_a_sentence(
     stub: HttpStub, good: dict[str, Any], extra: dict[str, Any], login: str | None, password: str | None
 ) -> None:

@@ -8,7 +8,6 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from anomaly import connection_env, connections
@@ -16,6 +15,7 @@ from anomaly.connection_env import DB, DETECTOR, IMAGES, S3
 from anomaly.errors import AnomalyError, Misconfigured
 from anomaly.escaping import escaped
 from anomaly.settings import Settings
+from tests.parts.fuzzing import fuzz
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,8 +113,7 @@ def only_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(variable, "")
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.sampled_from(list(GOOD)), st.data())
+@fuzz(st.sampled_from(list(GOOD)), st.data(), examples=100)
 def test_values_of_any_kind_are_used_or_refused_with_a_sentence(variable: str, data: st.DataObject) -> None:
     value = dict(GOOD[variable])
     extra = data.draw(st.dictionaries(st.sampled_from(EXTRAS[variable]) | TEXT, VALUES, max_size=2) | VALUES)
