@@ -52,6 +52,10 @@ ADVICE = {
         "the detector asks for a pause", "wait, or end a pause that is over with `anomaly resume-detector`; state the detector's limits"
     ),
     "detector_down": Advice("the detector or the bucket failed repeatedly", "check both with `anomaly doctor`; Airflow retries the task"),
+    "source_row_invalid": Advice(
+        "a row of [your table](your-own-table.md) has no address, no usable time of capture, or the key of another row",
+        "correct the row, or leave it out by a condition",
+    ),
     "worker_lost": Advice(
         "the worker died while it may have worked on this record", "check the worker's memory; if one image kills it, remove the image"
     ),

@@ -19,6 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from anomaly.errors import Misconfigured
+from anomaly.models.source import EXTRA as SOURCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -158,7 +159,7 @@ def _unquoted(part: str | None) -> str | None:
 
 
 def _dsn(connection: EnvConnection) -> str:
-    extra = {key: str(value) for key, value in connection.extra.items() if key not in HOOK_EXTRAS}
+    extra = {key: str(value) for key, value in connection.extra.items() if key not in HOOK_EXTRAS | {SOURCE}}
     fields = {"host": connection.host, "port": connection.port, "user": connection.login, "password": connection.password}
     try:
         return make_conninfo("", **{"connect_timeout": str(TIMEOUT_S), **fields, "dbname": connection.schema} | extra)

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import requests
@@ -33,13 +33,15 @@ from anomaly.db.maintenance import MaintenanceStore
 from anomaly.db.pool import open_pool
 from anomaly.db.quarantine import QuarantineStore
 from anomaly.db.record_store import RecordStore
+from anomaly.db.session import without_preparing
 from anomaly.errors import AnomalyError, Misconfigured
 from anomaly.images import download as images
 from anomaly.metrics import SILENT, Metrics
+from anomaly.models.source import EXTRA as SOURCE
 from anomaly.notifications.webhook import Webhook
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from airflow.sdk import Connection, Context
 
@@ -89,30 +91,24 @@ def records_dsn() -> str:
         if of.extra_dejson.get("iam"):
             of.login, of.password, of.port = PostgresHook(connection=of).get_iam_token(of)
     fields = {"host": of.host, "port": of.port, "user": of.login, "password": of.password, "dbname": of.schema}
-    extra = {name: str(value) for name, value in of.extra_dejson.items() if name not in PostgresHook.ignored_extra_options}
+    extra = {name: str(value) for name, value in of.extra_dejson.items() if name not in {*PostgresHook.ignored_extra_options, SOURCE}}
     with _translating(DB), translating():
         return make_conninfo("", **fields | extra)  # as the hook has it, an extra takes precedence
 
 
 @contextlib.contextmanager
-def database(settings: Settings, metrics: Metrics = SILENT, *, prepare: bool = True) -> Iterator[Database]:
-    """Open the records database on a checked pool of PostgresHook's connections; close the pool on exit.
+def database(settings: Settings, metrics: Metrics = SILENT, *, conn_id: str = DB, prepare: bool = True) -> Iterator[Database]:
+    """Open the records database, or that of a source, on a checked pool of PostgresHook's connections; close the pool on exit.
 
     Without *prepare*, each statement is planned for its parameters, of which null means that a condition does not apply.
     """
-    of = connection(DB)
-    of.extra = json.dumps({"connect_timeout": settings.db_connect_timeout_s, **of.extra_dejson})
-    hook = PostgresHook(connection=of, log_sql=False)
-    connect = _translating(DB)(hook.get_conn)
-    pool = open_pool(connect if prepare else partial(_without_preparing, connect), settings)
+    of = connection(conn_id)
+    extra = {name: value for name, value in of.extra_dejson.items() if name != SOURCE}
+    of.extra = json.dumps({"connect_timeout": settings.db_connect_timeout_s, **extra})
+    connect = _translating(conn_id)(PostgresHook(connection=of, log_sql=False).get_conn)
+    pool = open_pool(connect if prepare else partial(without_preparing, connect), settings)
     with contextlib.closing(Database(pool, retried=partial(metrics.retried, "database"))) as opened:
         yield opened
-
-
-def _without_preparing(connect: Callable[[], Any]) -> Any:
-    connection = connect()
-    connection.prepare_threshold = None
-    return connection
 
 
 @contextlib.contextmanager

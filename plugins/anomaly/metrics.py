@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 from anomaly.errors import DetectorOverloaded, Throttled
+from anomaly.models.source import ROW_INVALID
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -87,6 +88,11 @@ class Metrics:
     def breaker_opened(self) -> None:
         """Count an opening of the circuit breaker: detector, bucket or database is down, and the task gives up for now."""
         self._count("anomaly.breaker_openings", 1)
+
+    def source_rows_invalid(self, count: int) -> None:
+        """Count rows of a source that cannot be records."""
+        if count:
+            self._count("anomaly.errors", count, code=ROW_INVALID)
 
     def lease_lost(self) -> None:
         """Count a chunk that another task holds by now, or may hold."""

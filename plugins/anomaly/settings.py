@@ -89,6 +89,7 @@ class Settings:
     notify_of: str = "anomalies.found,run.failed,run.failure_rate_exceeded,records.overdue"
     notifiers: str = ""
     log_file: str = "logs/anomaly_detection.log"
+    source: str = ""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

@@ -19,6 +19,7 @@ from anomaly.connection_env import EnvConnection, read
 from anomaly.detectors import DetectorConnection
 from anomaly.images.download import ImageRules
 from anomaly.models.runs import BatchReport, Released, Run, Window
+from anomaly.models.source import ROW_INVALID
 from anomaly.notifications.message import TYPES
 from anomaly.notifications.notifier import from_setting
 from anomaly.notifications.webhook import Webhook
@@ -34,6 +35,7 @@ RUNS, ERROR_CODES, ARCHITECTURE, OPERATIONS = (
 )
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 DB, S3, IMAGES, WEBHOOK, DETECTOR = "anomaly_db", "anomaly_s3", "anomaly_images", "anomaly_webhook", "anomaly_detector"
+SOURCE_DB = "anomaly_source"
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -112,7 +114,7 @@ def test_the_table_of_error_codes_has_every_code_and_no_other() -> None:
     of_sql = set(re.findall(r"then '(\w+)' else r\.last_error_code", sql))
     assert of_sql == {"worker_lost"}
     codes = {bare(row[0]) for row in table(ERROR_CODES, "Codes")}
-    assert codes == {kind.code for kind in kinds(errors.AnomalyError)} | of_sql
+    assert codes == {kind.code for kind in kinds(errors.AnomalyError)} | of_sql | {ROW_INVALID}
 
 
 def test_causes_and_fixes_of_errors_are_those_that_the_command_prints() -> None:
@@ -175,7 +177,7 @@ def examples() -> list[tuple[str, str, EnvConnection]]:
 
 @pytest.mark.parametrize(("page", "conn_id", "given"), examples())
 def test_an_example_of_a_connection_is_one_that_the_project_takes(page: str, conn_id: str, given: EnvConnection) -> None:
-    if conn_id == DB:
+    if conn_id in {DB, SOURCE_DB}:
         assert given.host, page
         assert given.schema, page
     elif conn_id == S3:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from psycopg import Cursor
     from psycopg.rows import DictRow
+    from psycopg.sql import Composed
 
     from anomaly.db.pool import CheckedPool
     from anomaly.errors import AnomalyError
@@ -109,6 +110,11 @@ class Database:
                     log.debug("slow statement name=%s took_ms=%.1f", name, took_s * 1000)
                 return found
             self._sleep(delay_s(failures, base_s=BACKOFF_S, cap_s=1.0, rng=self._rng))
+
+    def including(self, composed: Mapping[str, Composed]) -> Database:
+        """Return this database, on the same pool, with further statements by name."""
+        statements = self._statements.including(composed)
+        return Database(self._pool, statements=statements, sleep=self._sleep, rng=self._rng, retried=self._on_retry)
 
     def shut_overdue_calls(self) -> int:
         """Shut the sockets of calls past their deadline, and return their number."""

@@ -62,6 +62,13 @@ def configure(connection: Connection[Any], *, lent: bool) -> None:
     _apply(connection, client_settings if lent else client_settings | SESSION_SETTINGS)
 
 
+def without_preparing(connect: Callable[[], Any]) -> Any:
+    """Open a connection that plans each statement for its parameters."""
+    connection = connect()
+    connection.prepare_threshold = None
+    return connection
+
+
 def _apply(connection: Connection[Any], settings: Mapping[str, str]) -> None:
     with connection.cursor() as cursor:
         cursor.execute(_SET, [list(settings), list(settings.values())], prepare=False)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from functools import cache
 from pathlib import Path
-from typing import Any, LiteralString
+from typing import TYPE_CHECKING, Any, LiteralString, Self
 
 from anomaly.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from psycopg.sql import Composed
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 FOLDER = _PACKAGE / "sql" if (_PACKAGE / "sql").is_dir() else _PACKAGE.parents[1] / "include" / "sql"
@@ -25,7 +31,7 @@ class Statements:
 
     def __init__(self, folder: Path = FOLDER) -> None:
         self.folder = folder
-        # LiteralString to a type checker: the files belong to the project, and no text is composed at run time.
+        # LiteralString to a type checker: the files belong to the project. `including` accepts only what psycopg has composed.
         self._texts: dict[str, Any] = {path.stem: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.sql"))}
         if not self._texts:
             raise Misconfigured(no_sql(folder))
@@ -41,6 +47,12 @@ class Statements:
         except KeyError as exc:
             raise Misconfigured(f"there is no statement {name}.sql in {self.folder}") from exc
         return text
+
+    def including(self, composed: Mapping[str, Composed]) -> Self:
+        """Return these statements with others, by name, which replace those of the same name."""
+        made = copy.copy(self)
+        made._texts = self._texts | {name: text.as_string() for name, text in composed.items()}  # noqa: SLF001  # of the same class
+        return made
 
     def names(self) -> list[str]:
         """Return the names of all statements."""

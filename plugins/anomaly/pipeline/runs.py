@@ -74,16 +74,25 @@ def sized(run: Run, *, chunk_size: int | None, batch_size: int | None, records_p
 
 
 def claim(
-    run: Run, *, store: RunStore, archive: RunArchive, queue_lease_s: float, chunks_max: int, metrics: Metrics = SILENT
+    run: Run,
+    *,
+    store: RunStore,
+    archive: RunArchive,
+    queue_lease_s: float,
+    chunks_max: int,
+    metrics: Metrics = SILENT,
+    find_rows: Callable[[], object] = lambda: None,
 ) -> list[Chunk]:
     """Claim the run's first batch: up to `batch_size` records, in chunks that wait for their workers; none in a dry run.
 
-    A second try finds what the first one committed, and claims only what is still missing.
+    A second try finds what the first one committed, and claims only what is still missing. *find_rows* adds the rows of sources as records
+    before, in a dry run too, which counts them.
     """
     check(run.window)
     began_at = store.current_time() if run.dry_run else store.begin_batch(run)
     if run.window.start and run.window.start >= began_at:
         raise Misconfigured(f"the window starts in the future ({run.window.start.isoformat()}): nothing was captured in it yet")
+    find_rows()
     if run.dry_run:
         return []
     if run.select == "failed":

@@ -12,6 +12,7 @@ from anomaly.db.detector_quota import DetectorQuotaStore
 from anomaly.db.record_store import RecordStore
 from anomaly.db.stats import StatsStore
 from anomaly.errors import Misconfigured
+from anomaly.maintenance.sources import find_rows
 from anomaly.models.runs import Chunk
 from anomaly.pipeline import runs
 from anomaly.pipeline.drain import Pipeline
@@ -50,7 +51,13 @@ def claim() -> list[dict[str, Any]]:
     ):
         run, store = _sized(run, context, database, settings), RecordStore(database, settings)
         claimed = runs.claim(
-            run, store=store, archive=archive, queue_lease_s=settings.queue_lease_s, chunks_max=_max_map_length(), metrics=metrics
+            run,
+            store=store,
+            archive=archive,
+            queue_lease_s=settings.queue_lease_s,
+            chunks_max=_max_map_length(),
+            metrics=metrics,
+            find_rows=functools.partial(find_rows, run.window, most=run.max_records, settings=settings, records=database, metrics=metrics),
         )
         runs.report_backlog(StatsStore(database), metrics)
     return [chunk.to_xcom() for chunk in claimed]

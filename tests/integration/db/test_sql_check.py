@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import shutil
-import subprocess
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from anomaly.commands import main
 from anomaly.db.contracts import CONTRACTS
-from anomaly.db.statements import FOLDER, Statements
-from anomaly.db.stats import StatsStore
-from anomaly.errors import DetectorFailed, Throttled
-from anomaly.models.answers import AnswerLookup, Ask
-from tests.parts.record_builders import HOLDER, RecordsDb
-
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "your-own-table.md"
+from anomaly.db.statements import FOLDER
+from tests.parts.record_builders import RecordsDb
 
 
 @pytest.fixture
@@ -37,13 +29,6 @@ def check(database: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> tu
     code = main(["check-sql", "--dsn", database, "--folder", str(folder)])
     said = capsys.readouterr()
     return code, dict(line.split(".sql: ", 1) for line in said.out.splitlines())
-
-
-def block(language: str) -> str:
-    """The page's only block in this language."""
-    [found] = re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    assert isinstance(found, str)
-    return found
 
 
 def test_the_shipped_files_are_all_well(database: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,53 +98,3 @@ def test_the_command_migrates_the_database_that_the_connection_names(
     monkeypatch.setenv("AIRFLOW_CONN_ANOMALY_DB", database)
     assert main(["migrate"]) == 0
     assert capsys.readouterr().out == "applied nothing: the schema is up to date\n"
-
-
-def test_the_page_on_ones_own_table_leads_to_verdicts(database: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with psycopg.connect(database, autocommit=True) as owner:
-        owner.execute("create schema shop")
-        owner.execute(
-            "create table shop.photos (photo_id serial primary key, url text not null, taken_at timestamptz not null, owner text)"
-        )
-        owner.execute(
-            "insert into shop.photos (url, taken_at, owner) select 'http://shop/' || i, now(), 'ann' from generate_series(1, 6) as i"
-        )
-        owner.execute(block("sql").encode())
-        owner.execute("drop table anomaly.records")
-    rules = folder.parent / "photos.sed"
-    rules.write_text(block("sed"))
-    subprocess.run(["sed", "-E", "-i", "-f", rules, *folder.glob("*.sql")], check=True)  # noqa: S603, S607  # the page's own command
-    assert check(database, folder, capsys) == (0, dict.fromkeys(sorted(CONTRACTS), "ok"))
-    with RecordsDb(database, statements=Statements(folder)) as db:
-        claims = db.open(db.claim())
-        assert [claim.image_url for claim in claims] == [f"http://shop/{i}" for i in range(1, 7)]
-        work_through(db)
-
-
-def work_through(db: RecordsDb) -> None:
-    """Let the six claimed records end in every way that there is."""
-    committed, deferred, quarantined, throttled, *_ = db.open()
-    wanted = [AnswerLookup(claim=committed, image_sha256="i")]
-    assert db.store.find_or_acquire_ask(db.run(), HOLDER, config="c", wanted=wanted) == {"i": Ask.OWNED}
-    db.commit(committed)
-    db.store.defer(deferred, error=DetectorFailed("503"), timings={})
-    db.store.quarantine(quarantined, error=DetectorFailed("503"), timings={})
-    db.store.give_back(throttled, error=Throttled("429", retry_after_s=9), not_before_s=9)
-    db.expire()
-    assert db.store.reap_expired_chunks() == 2
-    assert shop(db) == {"done": 1, "pending": 4, "quarantined": 1}
-    run, began_at = db.began(db.run("later"))
-    assert db.store.requeue(run, began_at=began_at, actor="ann") == 1
-    assert StatsStore(db.database).backlog().due == 3
-    number = db.claim(run, origin="done")
-    assert [claim.record_id for claim in db.open(number, run=run)] == [committed.record_id]
-    db.store.release_chunks(run, HOLDER)
-    db.claim(run)
-    assert not db.store.end_chunk(run, 1, HOLDER, tally={})
-    db.store.release_batch(run.batch_id)
-    assert shop(db) == {"done": 1, "pending": 5}
-    assert db.store.report(run.batch_id).statuses == {"done": 1, "pending": 3}
-
-
-def shop(db: RecordsDb) -> dict[str, int]:
-    return {row["status"]: row["n"] for row in db.rows("select status, count(*) as n from shop.photos group by status")}
