@@ -72,7 +72,7 @@ def add_command(commands: list[Any], cli: Any, version: str) -> None:
         name="backfill",
         help="Queue a DAG's runs over past dates",
         description="Queue a DAG's runs over past dates, and print how to follow them. The scheduler runs them.",
-        func=cli.lazy_load_command("dags_backfill.run"),
+        func=cli.lazy_load_command(f"{__name__.removesuffix('airflow_local_settings')}dags_backfill.run"),
         args=_arguments(cli),
     )
     commands[at] = group._replace(subcommands=(*group.subcommands, command))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.build.conftest import run
+from tests.build.conftest import PAGE, ROOT, run
 
 if TYPE_CHECKING:
     from embedded.postgres import Postgres
 
-ROOT = Path(__file__).resolve().parents[2]
 SQL = ROOT / "include" / "sql"
 PLUGINS = """
 from airflow import plugins_manager
@@ -51,3 +51,13 @@ def test_the_sentences_of_an_installation_name_its_own_command(installed: Path, 
     code = "import sys; sys.stderr = sys.stdout; from anomaly.commands import main; assert main(sys.argv[1:]) == 1"
     said = run(installed / "bin" / "python", "-c", code, "check-sql", "--dsn", postgres.dsn("never_migrated"))
     assert said.strip().endswith(": run anomaly migrate")
+
+
+def test_the_old_backfill_command_is_one_import_in_the_local_settings_of_airflow(installed: Path, tmp_path: Path) -> None:
+    [line] = re.findall(r"^ +(import anomaly\.config\S+)$", PAGE.read_text(), re.MULTILINE)
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "airflow_local_settings.py").write_text(f"{line}\n")
+    env = {"AIRFLOW_HOME": str(tmp_path)}
+    assert "--rerun-failed-tasks" in run(installed / "bin" / "airflow", "dags", "backfill", "--help", env=env)
+    code = "from anomaly.config import dags_backfill; print(dags_backfill.run)"
+    assert "<function run" in run(installed / "bin" / "python", "-c", code, env=env)
