@@ -6,6 +6,7 @@ DetectorError               each has the `status` and the `code` of its HTTP ans
 ├── MediaTypeUnsupported    415
 ├── ImageTooLarge           413
 ├── ImageTooManyPixels      413
+├── ImageTooExpensive       422
 ├── ImageUnreadable         422
 ├── NotReady                503, with Retry-After
 └── Overloaded              503, with Retry-After
@@ -50,6 +51,12 @@ class ImageTooManyPixels(DetectorError):
     """Raised when the image has more pixels than allowed. It is not decoded."""
 
     status, code = 413, "image_too_many_pixels"
+
+
+class ImageTooExpensive(DetectorError):
+    """Raised when decoding the image takes more memory or time than allowed."""
+
+    status, code = 422, "image_too_expensive"
 
 
 class ImageUnreadable(DetectorError):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from reference_detector.errors import ImageTooManyPixels, ImageUnreadable, MediaTypeUnsupported
+from reference_detector.errors import ImageTooExpensive, ImageTooManyPixels, ImageUnreadable, MediaTypeUnsupported
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 SIDE_PX = 256
 MAX_PX = 50_000_000
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
+BLANK_PX, PX_PER_BYTE_MAX = 4_000_000, 10_000
+"""An image of more than BLANK_PX with more pixels for each byte is of one colour."""
 DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "F")
 """Modes of grey with more than 8 bits, which `convert("L")` would clip."""
 
@@ -42,6 +44,7 @@ def read_photo(content: bytes, *, max_px: int = MAX_PX) -> Photo:
     Raises:
         MediaTypeUnsupported: it is not an image in one of FORMATS.
         ImageTooManyPixels: its header states more than *max_px*.
+        ImageTooExpensive: its header states far more than its bytes can hold.
         ImageUnreadable: it ends early or is damaged.
     """
     try:
@@ -49,6 +52,8 @@ def read_photo(content: bytes, *, max_px: int = MAX_PX) -> Photo:
             width, height = image.size
             if width * height > max_px:
                 raise ImageTooManyPixels(f"{width} x {height} pixels are more than {max_px:,}")
+            if width * height > max(BLANK_PX, PX_PER_BYTE_MAX * len(content)):
+                raise ImageTooExpensive(f"{width} x {height} pixels in {len(content):,} bytes")
             return Photo(pixels=_standardised(_grey_square(image)), width_px=width, height_px=height)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
         raise ImageTooManyPixels(f"the image has more than {max_px:,} pixels") from exc

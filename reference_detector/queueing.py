@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from reference_detector.errors import KeyReused, Overloaded
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
 T = TypeVar("T")
 
@@ -23,19 +24,24 @@ class BoundedPool:
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="inference")
         self._room = workers + queue
 
-    async def run(self, work: Callable[[], T]) -> T:
-        """Run *work* on one of the threads and return its result.
+    @contextlib.contextmanager
+    def place(self) -> Iterator[None]:
+        """Take a place in the queue, for everything that is done about an image.
 
         Raises:
-            Overloaded: the queue is full; *work* was not started.
+            Overloaded: the queue is full.
         """
         if self._room == 0:
             raise Overloaded("the queue of images is full")
         self._room -= 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+            yield
         finally:
             self._room += 1
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run *work* on one of the threads and return its result."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def close(self) -> None:
         """End the threads. Queued work is cancelled."""

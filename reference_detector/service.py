@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from reference_detector.decoding import Decoder, is_small_png
 from reference_detector.detector import NAME, Detector
 from reference_detector.errors import DetectorError, ImageTooLarge, MediaTypeUnsupported, NotReady, RequestMalformed
 from reference_detector.fitting import Progress
@@ -49,6 +50,7 @@ class Service:
         self._load, self._limits, self._on_failure = load, limits, on_failure
         self._detector: Detector | None = None
         self._pool = BoundedPool(workers=limits.workers, queue=limits.queue)
+        self._decoder = Decoder(processes=limits.workers + 1)  # one more, so that an expensive image does not stop the others
         self._answers = AnswersByKey[bytes](limits.answers)
         self._stopping = Event()
         self._fit_progress = (0, 0)
@@ -98,17 +100,18 @@ class Service:
         detector = self._ready()
 
         async def ask() -> bytes:
-            return await self._pool.run(lambda: self._answer(detector, content, heatmap=heatmap))
+            with self._pool.place():
+                photo = None if is_small_png(content) else await self._decoder.read(content, max_px=self._limits.max_px)
+                answer = await self._pool.run(
+                    lambda: detector.detect(photo or read_photo(content, max_px=self._limits.max_px), heatmap=heatmap)
+                )
+            return answer.model_dump_json(exclude_none=True).encode()
 
         if idempotency_key is None:
             return _json(200, await ask())
         question = f"{hashlib.sha256(content).hexdigest()} {heatmap}"
         answer, replayed = await self._answers.get(idempotency_key, question, ask)
         return _json(200, answer, _echo(request) | ({"Idempotent-Replayed": "true"} if replayed else {}))
-
-    def _answer(self, detector: Detector, content: bytes, *, heatmap: bool) -> bytes:
-        photo = read_photo(content, max_px=self._limits.max_px)
-        return detector.detect(photo, heatmap=heatmap).model_dump_json(exclude_none=True).encode()
 
     async def _body(self, request: Request) -> bytes:
         if not request.headers.get("content-type", "").startswith("image/"):

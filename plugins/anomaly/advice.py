@@ -30,7 +30,7 @@ ADVICE = {
     ),
     "image_too_expensive": Advice(
         "to decode it would take far more than an image of its size needs: too many tiles, strips, scans, chunks or profiles, or pixels "
-        "without data",
+        "without data; or the detector says so",
         "save the image again with an ordinary program, then requeue",
     ),
     "detector_refused": Advice("the detector rejects this image", "read its words in `last_error`; test with `anomaly try-detector`"),

@@ -16,6 +16,7 @@ from anomaly.errors import (
     DetectorFailed,
     DetectorOverloaded,
     DetectorRefused,
+    ImageTooExpensive,
     Misconfigured,
     OutOfCredit,
     RunStopped,
@@ -82,6 +83,14 @@ def test_moderation_concerns_the_record_at_once(status: int, body: Any) -> None:
 
     assert type(error) is DetectorRefused
     assert not error.may_concern_run
+
+
+def test_an_image_that_the_detector_cannot_afford_to_decode_is_rejected_with_its_words() -> None:
+    error = error_of(422, {"error": {"code": "image_too_expensive", "message": "the image takes more than 2 s to decode"}})
+
+    assert type(error) is ImageTooExpensive
+    assert not error.may_concern_run
+    assert str(error) == "detector answered 422: image_too_expensive; the image takes more than 2 s to decode"
 
 
 @pytest.mark.parametrize(
