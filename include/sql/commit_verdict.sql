@@ -6,7 +6,7 @@ with held as (
        set status = 'done', attempts = attempts + 1, lost = 0, not_before = null, last_error_code = null, last_error = null,
            image_sha256 = %(image_sha256)s, processed_at = now(), updated_at = now()
      where id = %(record_id)s and token = %(token)s and status || '' = 'claimed'
- returning id, token, attempts, batch_id
+ returning id, token, attempts, batch_id, captured_at
 ), result as (
     insert into anomaly.ai_results (
            record_id, token, detector, config, score, threshold, is_anomaly, label, reason, regions, image_sha256, image_key, answer_key,
@@ -21,9 +21,14 @@ with held as (
     select id, 'committed', attempts, token, batch_id, %(timings)s::jsonb from held
 ), flagged as (
     -- A person's review stays, and is not requested again.
-    insert into anomaly.ai_flags as f (record_id, ai_processed, is_anomaly, needs_review)
-    select id, true, %(is_anomaly)s::boolean, %(is_anomaly)s::boolean from held
+    insert into anomaly.ai_flags as f (
+           record_id, ai_processed, is_anomaly, needs_review, token, detector, score, threshold, label, image_at)
+    select id, true, %(is_anomaly)s::boolean, %(is_anomaly)s::boolean, token, %(detector)s::text, %(score)s::double precision,
+           %(threshold)s::double precision, %(label)s::text, captured_at
+      from held
         on conflict (record_id) do update
-       set ai_processed = true, is_anomaly = excluded.is_anomaly, needs_review = excluded.needs_review and f.review is null, updated_at = now()
+       set ai_processed = true, is_anomaly = excluded.is_anomaly, needs_review = excluded.needs_review and f.review is null,
+           token = excluded.token, detector = excluded.detector, score = excluded.score, threshold = excluded.threshold,
+           label = excluded.label, image_at = excluded.image_at, updated_at = now()
 )
 select id from held

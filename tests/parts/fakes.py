@@ -233,7 +233,7 @@ class FakeArchive:
     def find_answer(self, config: str, image_sha256: str, *, batch: str | None) -> bytes | None:
         return self.answers.get(f"answers/{config}/{batch}/{image_sha256}")
 
-    def read_answer(self, key: str) -> bytes | None:
+    def read(self, key: str) -> bytes | None:
         return self.answers.get(key)
 
     def put_heatmap(self, config: str, image_sha256: str, png: bytes, *, batch: str | None) -> str:  # noqa: ARG002

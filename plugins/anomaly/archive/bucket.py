@@ -111,10 +111,10 @@ class Archive:
 
     def find_answer(self, config: str, image_sha256: str, *, batch: str | None) -> bytes | None:
         """Return the stored answer, if there is one."""
-        return self.read_answer(self._key("answers", config, image_sha256, batch, "json"))
+        return self.read(self._key("answers", config, image_sha256, batch, "json"))
 
-    def read_answer(self, key: str) -> bytes | None:
-        """Return the answer under the key of an earlier result; None if it no longer exists."""
+    def read(self, key: str) -> bytes | None:
+        """Return the object under a key; None if it no longer exists."""
         with self._translated("read"):
             try:
                 return self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()

@@ -4,18 +4,70 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
+
+_FILTER = "verdict reviewed low high label detector since until attribute attribute_value size"
+_GALLERY = (
+    f"{_FILTER} after after_id",
+    "record_id token score threshold margin is_anomaly label detector image_at review reviewed_by needs_review image_sha256 has_heatmap",
+)
 
 PAGE_CONTRACTS = {
+    "add_review": (
+        "id record_id token verdict_text label comment takes_back reviewer",
+        "review reviewed_by reviewed_at decisions",
+    ),
     "page_activity": ("", "dag_id run_id since records seconds"),
+    "page_choices": ("", "labels detectors"),
     "page_failures": ("", "code records example error failed_at image_url"),
+    "page_gallery_count": (_FILTER, "records"),
+    "page_gallery_score": _GALLERY,
+    "page_gallery_time": _GALLERY,
+    "page_gallery_uncertain": _GALLERY,
+    "page_image": ("record_id token", "image_key heatmap_key image_sha256"),
+    "page_log": ("record_id", "at event attempt token error_code error timings actor run_id"),
+    "page_record": (
+        "record_id",
+        (
+            "id image_at status attempts lost not_before token last_error_code last_error processed_at verdict_token review reviewed_by "
+            "reviewed_at needs_review attributes image_url"
+        ),
+    ),
+    "page_results": (
+        "record_id",
+        (
+            "token detector config score threshold is_anomaly label reason regions image_sha256 image_key answer_key heatmap_key reused "
+            "usage cost latency_ms dag_id run_id map_index try_number created_at"
+        ),
+    ),
+    "page_reviews": ("record_id", "decision verdict label comment reviewer at token takes_back taken_back"),
     "page_runs": (
         "size",
         "dag_id run_id since claimed is_open until committed quarantined deferred released verdicts anomalies fetch detect archive commit",
     ),
     "page_scores": ("since detector", "low high threshold_low threshold_high bar verdicts anomalies"),
+    "page_unjudged": ("status after after_id size", "id image_at status attempts not_before last_error_code last_error image_url"),
     "page_verdicts": ("since step", "at detector verdicts anomalies first_at"),
 }
 """By the name of the statement."""
 
-PAGE_SAMPLES: dict[str, Any] = {"since": datetime(2000, 1, 1, tzinfo=UTC), "step": "day"}
+PAGE_SAMPLES: dict[str, Any] = {
+    "after": None,
+    "after_id": None,
+    "attribute": None,
+    "attribute_value": None,
+    "comment": None,
+    "high": None,
+    "id": UUID(int=0),
+    "low": None,
+    "reviewed": None,
+    "reviewer": "",
+    "since": datetime(2000, 1, 1, tzinfo=UTC),
+    "status": "pending",
+    "step": "day",
+    "takes_back": None,
+    "until": None,
+    "verdict": None,
+    "verdict_text": None,
+}
 """A value of the right type for each parameter that only the page uses."""

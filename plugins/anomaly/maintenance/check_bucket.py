@@ -43,7 +43,7 @@ def _check_objects(archive: Archive, written: list[str]) -> Iterator[Finding]:
     written.append(key)
     yield Finding("anomaly_s3: the bucket exists and can be written")
     archive.put_answer(config, sha256, SECOND, batch=None)
-    yield from guarded("anomaly_s3", lambda: check_second_write(archive.read_answer(key)))
+    yield from guarded("anomaly_s3", lambda: check_second_write(archive.read(key)))
     yield from guarded("anomaly_s3", lambda: _check_replacement(archive, config, sha256, written))
     yield from guarded("anomaly_s3", lambda: _check_absent(archive, config))
 
@@ -63,7 +63,7 @@ def _check_replacement(archive: Archive, config: str, sha256: str, written: list
     for raw in (FIRST, SECOND):
         key = archive.put_unreadable(config, sha256, raw, reason="the doctor's test object")
     written.append(key)
-    if archive.read_answer(key) == SECOND:
+    if archive.read(key) == SECOND:
         yield Finding("anomaly_s3: objects can be replaced, as reports are")
     else:
         yield Finding("anomaly_s3", "an object cannot be replaced: reports and unreadable answers keep their first version")

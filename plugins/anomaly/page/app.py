@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from anomaly.errors import AnomalyError, DatabaseUnavailable, DetectorAnswerInvalid
-from anomaly.page import overview, static
+from anomaly.page import gallery, overview, record, review, static
 from anomaly.page.rendering import render
 from anomaly.page.services import Services
 
@@ -48,7 +48,7 @@ def create_app(access: Access, services: Services | None = None) -> FastAPI:
     app.add_exception_handler(AnomalyError, _on_error)
     app.add_exception_handler(StarletteHTTPException, _on_http_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
-    for routes in (static, overview):
+    for routes in (static, overview, gallery, record, review):
         app.include_router(routes.router(access))
     return app
 
@@ -71,7 +71,8 @@ def _on_error(request: Request, exc: Any) -> Response:
 
 
 def _on_http_error(request: Request, exc: Any) -> Response:
-    response = _error_page(request, exc.status_code, SENTENCES.get(exc.status_code, str(exc.detail)))
+    usual = exc.status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN) or exc.detail == HTTPStatus(exc.status_code).phrase
+    response = _error_page(request, exc.status_code, SENTENCES.get(exc.status_code, exc.detail) if usual else exc.detail)
     response.headers.update(exc.headers or {})
     return response
 

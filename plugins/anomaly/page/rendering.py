@@ -47,7 +47,7 @@ def render(request: Request, template: str, values: Mapping[str, Any], *, status
 def _environment() -> jinja2.Environment:
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
+        autoescape=True,  # in .svg as well
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -85,7 +85,7 @@ def percent(share: float | None) -> str:
 
 def score(value: float | None) -> str:
     """Return a score in four significant digits."""
-    return NONE if value is None else f"{value:.4g}"
+    return NONE if value is None else f"{value:#.4g}"
 
 
 def took(milliseconds: float | None) -> str:
@@ -118,3 +118,9 @@ def query(values: Mapping[str, Any], **changes: Any) -> str:
 def segment(value: object) -> str:
     """Return text as one segment of a path."""
     return quote(str(value), safe="")
+
+
+def render_picture(sentence: str, *, status: int) -> Response:
+    """Return a picture that says why there is none, for the place of an image."""
+    body = _environment().get_template("no_picture.svg").render(sentence=sentence)
+    return Response(body, status_code=status, media_type="image/svg+xml")

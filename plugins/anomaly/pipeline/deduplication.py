@@ -88,7 +88,7 @@ class Deduplication:
         """Return an earlier answer to the image, the one that another record of this task gets, or that of *ask*."""
         archive, answer = self._parts.archive, None
         if claim.earlier and image.sha256 == claim.image_sha256:
-            answer = await self._read(claim, partial(archive.read_answer, claim.earlier.answer_key), claim.earlier, timings)
+            answer = await self._read(claim, partial(archive.read, claim.earlier.answer_key), claim.earlier, timings)
         if answer is None and claim.held_before:
             answer = await self._find(claim, image, timings)
         while answer is None and (shared := self._shared.get(image.sha256)):
@@ -114,7 +114,7 @@ class Deduplication:
             found = await self._look_up(AnswerLookup(claim=claim, image_sha256=image.sha256, newer_than=newer_than))
             self._check(claim)
             if isinstance(found, FoundAnswer):
-                read = partial(self._parts.archive.read_answer, found.earlier.answer_key)
+                read = partial(self._parts.archive.read, found.earlier.answer_key)
                 if answer := await self._read(claim, read, found.earlier, timings):
                     return answer
                 newer_than = found.at  # that answer is gone from the bucket

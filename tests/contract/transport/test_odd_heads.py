@@ -145,8 +145,8 @@ def test_the_object_after_an_odd_response_is_the_one_that_was_read(
     config = Config(**client_config(SETTINGS, endpoint_url=host.first), proxies=host.proxies or None)
     client = AWS.client("s3", endpoint_url=host.first, config=config, verify=ca_file)
     archive = Archive(client, "bucket")
-    got = ended(lambda: archive.read_answer("first"))
-    second = archive.read_answer("second")
+    got = ended(lambda: archive.read("first"))
+    second = archive.read("second")
     client.close()
 
     assert second == SECOND
