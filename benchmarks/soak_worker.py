@@ -22,6 +22,7 @@ from anomaly.db.pool import connector, open_pool
 from anomaly.db.record_store import RecordStore
 from anomaly.errors import TryEnded
 from anomaly.images import download as images
+from anomaly.images.rules import ImageRules
 from anomaly.models.runs import Chunk, Holder, Run, Window
 from anomaly.pipeline.drain import Pipeline
 from anomaly.pipeline.lease import LeaseRenewer
@@ -54,7 +55,7 @@ def work(given: dict[str, Any]) -> None:
     with ExitStack() as opened:
         database = opened.enter_context(open_database(given["dsn"]))
         store = RecordStore(database, SETTINGS)
-        rules = images.ImageRules.from_extra({"allow_networks": ["127.0.0.0/8"], "allow_ports": ["1-65535"]})
+        rules = ImageRules.from_extra({"allow_networks": ["127.0.0.0/8"], "allow_ports": ["1-65535"]})
         session = opened.enter_context(images.session(SETTINGS, rules))
         spec = detectors.DetectorConnection(
             base_url=given["hosts"], login=None, password=None, extra={"dialect": "generic", "path": "/detect"}

@@ -16,15 +16,12 @@ from airflow.providers.postgres.hooks.postgres import PostgresHook
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.sdk.observability import stats
-from botocore.config import Config
 from psycopg.conninfo import make_conninfo
 
 from anomaly import detectors
-from anomaly.archive import bucket as archive
-from anomaly.archive.encryption import Encryption
+from anomaly.archive import opening
 from anomaly.archive.errors import FOREIGN as BUCKET_ERRORS
 from anomaly.archive.errors import translated
-from anomaly.archive.obstore_puts import ObstorePuts
 from anomaly.db.client import Database
 from anomaly.db.detector_quota import DetectorPauseStore
 from anomaly.db.errors import FOREIGN as DATABASE_ERRORS
@@ -36,6 +33,7 @@ from anomaly.db.record_store import RecordStore
 from anomaly.db.session import without_preparing
 from anomaly.errors import AnomalyError, Misconfigured
 from anomaly.images import download as images
+from anomaly.images.rules import ImageRules
 from anomaly.metrics import SILENT, Metrics
 from anomaly.models.source import EXTRA as SOURCE
 from anomaly.notifications.webhook import Webhook
@@ -45,6 +43,8 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Connection, Context
 
+    from anomaly.archive.bucket import Archive
+    from anomaly.archive.image_objects import ImageObjects
     from anomaly.settings import Settings
 
 DB, S3, IMAGES, WEBHOOK = "anomaly_db", "anomaly_s3", "anomaly_images", "anomaly_webhook"
@@ -140,38 +140,27 @@ def maintenance_store(settings: Settings) -> Iterator[MaintenanceStore]:
 
 
 @_translating(S3)
-def bucket(settings: Settings, metrics: Metrics = SILENT) -> archive.Archive:
+def bucket(settings: Settings, metrics: Metrics = SILENT) -> Archive:
     """Return the archive on a client of S3Hook. The connection's options for the client override our settings."""
     extra = connection(S3).extra_dejson
-    if not extra.get("bucket"):
-        raise Misconfigured(f'the connection {S3} names no bucket; add "bucket" to its extra')
-    options = extra.get("config_kwargs", {})
-    if not isinstance(options, dict):
-        raise Misconfigured(
-            f"the connection {S3}: config_kwargs must be a JSON object, so write the connection as JSON; .env.example shows it"
-        )
-    try:
-        config = Config(**{**archive.client_config(settings, endpoint_url=extra.get("endpoint_url")), **options})
-    except TypeError as exc:
-        raise Misconfigured(f"the connection {S3}: botocore refuses config_kwargs: {exc}") from exc
-    hook = S3Hook(aws_conn_id=S3, config=config)
-    # The hook's get_conn() reads the source of each caller for the User-Agent, which takes half a second of each task.
-    session = hook.get_session()
-    client = session.client("s3", endpoint_url=hook.conn_config.get_service_endpoint_url("s3"), config=config, verify=hook.verify)
-    on_retry = partial(metrics.retried, "archive")
-    encryption = Encryption.from_extra(extra)
-    puts = None
-    if session.get_credentials():
-        puts = ObstorePuts(client, session, encryption=encryption, verify=hook.verify, on_retry=on_retry)
-    return archive.Archive(client, extra["bucket"], extra.get("prefix", ""), encryption=encryption, puts=puts, on_retry=on_retry)
+    config = opening.config_of(S3, extra, settings)
+    return opening.open_archive(S3Hook(aws_conn_id=S3, config=config), config, extra, on_retry=partial(metrics.retried, "archive"))
+
+
+@_translating(S3)
+def image_objects(settings: Settings) -> ImageObjects:
+    """Return the objects of buckets, which may be images, on a client of S3Hook."""
+    extra = connection(S3).extra_dejson
+    config = opening.config_of(S3, extra, settings)
+    return opening.open_objects(S3Hook(aws_conn_id=S3, config=config), config, extra, deadline_s=settings.image_deadline_s)
 
 
 @_translating(IMAGES)
-def image_rules() -> images.ImageRules:
+def image_rules() -> ImageRules:
     """Return the rules for image hosts; the connection is optional."""
     if not (of := _optional(IMAGES)):
-        return images.ImageRules()
-    return images.ImageRules.from_extra(of.extra_dejson, host=_address(of, "https") if of.host else None)
+        return ImageRules()
+    return ImageRules.from_extra(of.extra_dejson, host=_address(of, "https") if of.host else None)
 
 
 def _optional(conn_id: str) -> Connection | None:
@@ -187,7 +176,7 @@ def image_source(settings: Settings, metrics: Metrics = SILENT) -> Iterator[imag
     """Open the image hosts; close their connections on exit."""
     rules = image_rules()
     with images.session(settings, rules, on_retry=partial(metrics.retried, "image")) as session:
-        yield images.ImageSource(session, settings, rules)
+        yield images.ImageSource(session, settings, rules, objects=partial(image_objects, settings))
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from anomaly.advice import ADVICE, Advice
 from anomaly.archive.encryption import ALGORITHM, KEY_ID, Encryption
 from anomaly.connection_env import EnvConnection, read
 from anomaly.detectors import DetectorConnection
-from anomaly.images.download import ImageRules
+from anomaly.images.rules import ImageRules
 from anomaly.models.runs import BatchReport, Released, Run, Window
 from anomaly.models.source import ROW_INVALID
 from anomaly.notifications.message import TYPES

@@ -2,5 +2,5 @@
 
 May import `transport`, `models`, `settings`, `backoff` and `errors`.
 
-Public: `download` (ImageRules, ImageSource, session), `validation` (validated).
+Public: `download` (ImageSource, session), `rules` (ImageRules), `validation` (validated), `objects` (addresses in buckets).
 """

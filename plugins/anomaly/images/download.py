@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
-from dataclasses import dataclass, field
-from ipaddress import ip_network
 from random import Random, SystemRandom
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
 import requests
 from requests.cookies import RequestsCookieJar, extract_cookies_to_jar, get_cookie_header
 from urllib3 import Timeout
 
-from anomaly.errors import AddressBlocked, ImageDenied, ImageNotFound, ImageTooLarge, ImageUnavailable, Misconfigured
+from anomaly.errors import AddressBlocked, ImageDenied, ImageNotFound, ImageTooLarge, ImageUnavailable
 from anomaly.images import address as addresses
-from anomaly.images.address import DEFAULT_PORTS, Address
+from anomaly.images.objects import is_object, parse_object
 from anomaly.images.retry import ACCEPTED, RETRIED_STATUSES, ImageRetry, RetryDelays
+from anomaly.images.rules import ImageRules
 from anomaly.images.validation import validated
-from anomaly.transport.guard import is_forbidden_literal
 from anomaly.transport.session import REQUEST_ERRORS, PooledSession, hide_query_strings, read_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from ipaddress import IPv4Network, IPv6Network
 
     from urllib3 import BaseHTTPResponse
 
+    from anomaly.images.address import Address
+    from anomaly.images.objects import ObjectAddress, ObjectReader
     from anomaly.models.records import Image
     from anomaly.settings import Settings
 
@@ -38,65 +38,6 @@ ORIGINS_MAX = 16
 _HEADERS = {"Accept": "image/*, */*;q=0.1", "Accept-Encoding": "identity", "User-Agent": "anomaly"}
 _NOT_FOUND = frozenset({404, 410})
 _TEMPORARY = frozenset({408, 425, 429})
-_EXTRAS = {"headers": dict, "hosts": list, "allow_networks": list, "allow_ports": list, "proxy": str}
-_PORT_MAX = 65535
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageRules:
-    """The options of the connection `anomaly_images`."""
-
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    origins: frozenset[str] = frozenset()
-    """scheme://host:port of the hosts that receive the headers. No other host does, nor one of these over another scheme."""
-    allow_networks: tuple[IPv4Network | IPv6Network, ...] = ()
-    """Networks that are allowed although they are not public."""
-    allow_ports: tuple[range, ...] = ()
-    """Ports that are allowed beside 80, 443 and those of the origins."""
-    proxy: str | None = field(default=None, repr=False)
-    """Behind a proxy, the proxy has to guard addresses: it resolves the names of image hosts. Only hosts that are no names are checked."""
-
-    @classmethod
-    def from_extra(cls, extra: Mapping[str, Any], *, host: str | None = None) -> Self:
-        """Return the rules in a connection's extra. *host* and each of its `hosts` is https unless it starts with http://.
-
-        Raises:
-            Misconfigured: an extra is unknown or of a wrong kind.
-        """
-        for name, value in extra.items():
-            if name not in _EXTRAS or not isinstance(value, _EXTRAS[name]):
-                raise Misconfigured(f"connection anomaly_images: the extra {name!r} is unknown or of a wrong kind; there are {_kinds()}")
-        try:
-            networks = tuple(ip_network(network) for network in extra.get("allow_networks", ()))
-            hosts = (*extra.get("hosts", ()), *([host] if host else ()))
-            if "proxy" in extra:
-                addresses.parse(extra["proxy"])
-            origins = frozenset(addresses.parse(name if "://" in name else f"https://{name}").origin for name in hosts)
-            ports = tuple(_port_range(str(each)) for each in extra.get("allow_ports", ()))
-        except (ValueError, TypeError, AddressBlocked) as exc:
-            raise Misconfigured(f"connection anomaly_images: {exc}") from exc
-        headers = {str(name): str(value) for name, value in extra.get("headers", {}).items()}
-        return cls(headers=headers, origins=origins, allow_networks=networks, allow_ports=ports, proxy=extra.get("proxy"))
-
-    def check(self, address: Address) -> None:
-        """Raise AddressBlocked if images may not come from the port. Behind a proxy, the host is checked too if it is no name."""
-        port, host = address.port, address.origin.partition("://")[2].rpartition(":")[0]
-        if port not in DEFAULT_PORTS.values() and address.origin not in self.origins and not any(port in each for each in self.allow_ports):
-            raise AddressBlocked(f"{address}: images may not come from port {port} (see allow_ports)", by_network=True)
-        if self.proxy and is_forbidden_literal(host, self.allow_networks):
-            raise AddressBlocked(f"{address}: images may not come from this address (see allow_networks)", by_network=True)
-
-
-def _port_range(text: str) -> range:
-    first, _, last = text.partition("-")
-    ports = range(int(first), int(last or first) + 1)
-    if not ports or ports.start < 1 or ports.stop - 1 > _PORT_MAX:
-        raise ValueError(f"{text!r} is neither a port nor a range such as 8000-8999")
-    return ports
-
-
-def _kinds() -> str:
-    return ", ".join(f"{name} ({kind.__name__})" for name, kind in _EXTRAS.items())
 
 
 def session(
@@ -139,23 +80,35 @@ def session(
 
 
 class ImageSource:
-    """The image hosts. For many threads."""
+    """The image hosts, and buckets with images, which *objects* opens when an address first names one. For many threads."""
 
-    def __init__(self, session: PooledSession, settings: Settings, rules: ImageRules | None = None) -> None:
+    def __init__(
+        self,
+        session: PooledSession,
+        settings: Settings,
+        rules: ImageRules | None = None,
+        *,
+        objects: Callable[[], ObjectReader] | None = None,
+    ) -> None:
         self._session = session
         self._settings = settings
         self._rules = rules or ImageRules()
+        self._open_objects = objects
+        self._objects: ObjectReader | None = None
+        self._opening = threading.Lock()
         self._timeout = Timeout(connect=settings.image_connect_timeout_s, read=settings.image_read_timeout_s)
 
     def fetch(self, url: str | None) -> Image:
         """Download and validate an image.
 
         Raises:
-            AddressBlocked: *url*, or a redirect's target, is malformed or leads to a forbidden address or port.
+            AddressBlocked: *url*, or a redirect's target, is malformed or leads to a forbidden address, port or bucket.
             ImageNotFound, ImageDenied: the host refuses it.
             ImageTooLarge, ImageTooManyPixels, ImageNotAnImage, ImageTruncated: the content cannot be used.
             ImageUnavailable: it could not be read in full, after all retries; a later attempt may succeed.
         """
+        if url is not None and is_object(url):
+            return self._fetch_object(parse_object(url))
         ends_at = time.monotonic() + self._settings.image_deadline_s
         address = first = addresses.parse(url)
         cookies = RequestsCookieJar()
@@ -172,6 +125,16 @@ class ImageSource:
             if time.monotonic() > ends_at:
                 raise ImageUnavailable(f"{first}: redirected for {self._settings.image_deadline_s:g} s")
         raise ImageDenied(f"{first}: more than {REDIRECTS_MAX} redirects")
+
+    def _fetch_object(self, address: ObjectAddress) -> Image:
+        with self._opening:
+            if self._objects is None and self._open_objects:
+                self._objects = self._open_objects()
+        if self._objects is None or address.bucket not in {self._objects.own_bucket, *self._rules.buckets}:
+            raise AddressBlocked(f"{address}: images may not come from this bucket (see buckets)", by_network=True)
+        limits = self._settings
+        content = self._objects.read(address, max_bytes=limits.image_max_bytes)
+        return validated(content, max_px=limits.image_max_px, source=address)
 
     @contextlib.contextmanager
     def _request(self, address: Address, cookies: RequestsCookieJar) -> Iterator[BaseHTTPResponse]:

@@ -18,7 +18,8 @@ from anomaly.errors import AddressBlocked, AnomalyError, ImageUnavailable, Misco
 from anomaly.escaping import escaped
 from anomaly.images import download as images
 from anomaly.images.address import ADDRESS_MAX_BYTES, parse, redacted
-from anomaly.images.download import ImageRules, ImageSource
+from anomaly.images.download import ImageSource
+from anomaly.images.rules import ImageRules
 from anomaly.settings import Settings
 from tests.parts.fuzzing import fuzz
 from tests.parts.http_stub import HttpStub, Reply

@@ -25,7 +25,8 @@ from anomaly.errors import (
     Misconfigured,
 )
 from anomaly.images import download as images
-from anomaly.images.download import ImageRules, ImageSource
+from anomaly.images.download import ImageSource
+from anomaly.images.rules import ImageRules
 from anomaly.settings import Settings
 from tests.parts.http_stub import HttpStub, Reply
 

@@ -27,7 +27,8 @@ from anomaly.archive.bucket import Archive, client_config
 from anomaly.detectors.endpoint import Endpoint
 from anomaly.errors import AnomalyError
 from anomaly.images import download as images
-from anomaly.images.download import ImageRules, ImageSource
+from anomaly.images.download import ImageSource
+from anomaly.images.rules import ImageRules
 from anomaly.settings import Settings
 from tests.parts.odd_server import OddServer
 from tests.parts.tunnel import Tunnel

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from PIL import Image
 from psycopg.conninfo import conninfo_to_dict
 
 from anomaly.commands import main
@@ -23,6 +25,13 @@ if TYPE_CHECKING:
 
 VERDICT = Reply(body=b'{"score": 0.25, "is_anomaly": false}', content_type="application/json")
 API_KEY = "Zx9-never-on-a-screen"
+
+
+def a_photo(kind: str) -> bytes:
+    """A small image of a kind that Pillow knows."""
+    out = io.BytesIO()
+    Image.linear_gradient("L").save(out, kind)
+    return out.getvalue()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +85,14 @@ class Installation:
         run = self.db.run("again")
         (again,) = self.db.open(self.db.claim(run, origin="done", size=1), run=run)
         self.db.commit(again, an_answer(0.1, is_anomaly=False, detector="padim@2"))
-        self.db.add(1)
+        self.add_image("/photo.png")
+
+    def add_image(self, path: str) -> str:
+        """Add a due record whose image the stub serves, and return its address."""
+        self.stub.at(path, Reply(body=a_photo("PNG"), content_type="image/png"))
+        url = self.stub.url(path)
+        self.db.do("insert into anomaly.records (image_url, captured_at) values (%(url)s, '2026-01-01')", url=url)
+        return url
 
     def run(self, *arguments: str) -> Said:
         """Run a command in this process. Its output never has a secret."""
