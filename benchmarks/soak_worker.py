@@ -15,7 +15,8 @@ import boto3
 from botocore.config import Config
 
 from anomaly import detectors
-from anomaly.archive.bucket import Archive, client_config
+from anomaly.archive.bucket import Archive
+from anomaly.archive.client import client_config
 from anomaly.db.client import Database
 from anomaly.db.detector_quota import DetectorQuotaStore
 from anomaly.db.pool import connector, open_pool

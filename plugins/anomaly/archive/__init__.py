@@ -2,5 +2,5 @@
 
 May import `models`, `settings` and `errors`; boto3, botocore and obstore are imported only here and in `anomaly.connections`.
 
-Public: `bucket` (Archive, client_config), `obstore_puts` (ObstorePuts), `encryption` (Encryption), `errors` (translated).
+Public: `bucket` (Archive), `client` (client_config), `obstore_puts` (ObstorePuts), `encryption` (Encryption), `errors` (translated).
 """

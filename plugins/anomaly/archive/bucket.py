@@ -18,11 +18,10 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
-from botocore.handlers import add_expect_header
 
+from anomaly.archive.client import prepare
 from anomaly.archive.encryption import Encryption
 from anomaly.archive.errors import ABSENT, EXISTS, FOREIGN, RACED, code_of, translated
-from anomaly.archive.responses import guard_responses
 from anomaly.errors import ArchiveUnavailable, Misconfigured
 from anomaly.models.objects import StoredObject, is_json
 
@@ -34,37 +33,12 @@ if TYPE_CHECKING:
 
     from anomaly.archive.obstore_puts import ObstorePuts
     from anomaly.models.records import Image
-    from anomaly.settings import Settings
 
-CONNECT_TIMEOUT_S = 5
-READ_TIMEOUT_S = 30
 RACES_MAX = 3
 """Tries of a put that conflicts with another writer. A conflict does not mean that the object exists by now."""
 EXTENSIONS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp", "image/gif": "gif", "image/bmp": "bmp", "image/tiff": "tif"}
-USER_AGENT = "anomaly"
 REASON_CHARS = 500
 """S3 allows 2 KB of metadata for an object."""
-
-
-def client_config(settings: Settings, *, endpoint_url: str | None = None) -> dict[str, Any]:
-    """Return keyword arguments for botocore's Config.
-
-    `total_max_attempts` includes the first try, unlike `max_attempts`. Botocore computes only the checksums that S3 demands,
-    since it sends the others as trailers, which some S3 servers do not support. A server other than AWS is addressed by path:
-    few have a DNS name for each bucket.
-    """
-    return {
-        "retries": {"mode": "adaptive", "total_max_attempts": settings.s3_attempts},
-        "max_pool_connections": settings.s3_pool,
-        "connect_timeout": CONNECT_TIMEOUT_S,
-        "read_timeout": READ_TIMEOUT_S,
-        "tcp_keepalive": True,
-        "parameter_validation": False,  # the server checks them
-        "user_agent": USER_AGENT,  # botocore would build its own anew for every request
-        "request_checksum_calculation": "when_required",
-        "response_checksum_validation": "when_required",
-        **({"s3": {"addressing_style": "path"}} if endpoint_url else {}),
-    }
 
 
 class Archive:
@@ -87,11 +61,7 @@ class Archive:
         self._client = client
         self._puts = puts
         self._encryption = (encryption or Encryption()).client_options
-        # botocore emits this after each try of a request, successful or not.
-        client.meta.events.register("needs-retry.s3", lambda attempts, **_: on_retry() if attempts > 1 else None)
-        # With Expect, each write would wait for two responses, and read the first one byte by byte.
-        client.meta.events.unregister("before-call.s3", add_expect_header)
-        guard_responses(client)
+        prepare(client, on_retry=on_retry)
         self._bucket = bucket
         self.prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._folders: set[str] = set()

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from botocore.exceptions import ClientError
 
+from anomaly.archive.client import guard_responses
 from anomaly.archive.errors import ABSENT, FOREIGN, code_of
-from anomaly.archive.responses import guard_responses
 from anomaly.errors import ImageDenied, ImageNotFound, ImageTooLarge, ImageUnavailable
 
 if TYPE_CHECKING:

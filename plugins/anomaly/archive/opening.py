@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.config import Config
 
-from anomaly.archive.bucket import Archive, client_config
+from anomaly.archive.bucket import Archive
+from anomaly.archive.client import client_config
 from anomaly.archive.encryption import Encryption
 from anomaly.archive.image_objects import ImageObjects
 from anomaly.archive.obstore_puts import ObstorePuts

@@ -27,6 +27,8 @@ LOGIN_REFUSED = (
     "no such database",
     "no such user",
     "unsupported startup parameter",
+    "server does not support SSL",
+    "certificate verify failed",
     "no pg_hba.conf entry",
     "is not permitted to log in",
     "permission denied for database",

@@ -14,7 +14,8 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from anomaly.archive.bucket import Archive, client_config
+from anomaly.archive.bucket import Archive
+from anomaly.archive.client import client_config
 from anomaly.archive.obstore_puts import ObstorePuts
 from anomaly.errors import ArchiveUnavailable, Misconfigured
 from anomaly.models.records import Image

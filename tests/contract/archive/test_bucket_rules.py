@@ -12,7 +12,8 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from anomaly.archive.bucket import Archive, client_config
+from anomaly.archive.bucket import Archive
+from anomaly.archive.client import client_config
 from anomaly.archive.encryption import Encryption
 from anomaly.archive.obstore_puts import ObstorePuts
 from anomaly.errors import AnomalyError, ArchiveUnavailable, Misconfigured
@@ -129,6 +130,18 @@ def test_every_put_carries_a_checksum_and_the_key_of_the_connection(name: str, e
     keys = [headers.get("x-amz-server-side-encryption-aws-kms-key-id", "") for headers in sent]
     assert algorithms == [encryption.algorithm] * 3
     assert keys == [encryption.kms_key_id] * 3
+
+
+def test_a_deletion_carries_the_digests_that_services_old_and_new_demand(stub: HttpStub) -> None:
+    archive, client = an_archive("bucket", stub.url(""), "key", "secret", Encryption())
+    stub.at("/bucket", Reply(body=b"<DeleteResult/>"))
+    archive.delete(["a", "b"])
+    client.close()
+
+    [sent] = stub.requests
+    assert sent.headers["content-md5"] == b64encode(hashlib.md5(sent.body, usedforsecurity=False).digest()).decode()
+    assert "x-amz-checksum-crc32" in sent.headers
+    assert "content-md5" in sent.headers["authorization"]
 
 
 @pytest.mark.parametrize("name", PUTS)

@@ -20,7 +20,8 @@ from botocore.config import Config
 from botocore.credentials import Credentials, RefreshableCredentials
 from botocore.exceptions import CredentialRetrievalError
 
-from anomaly.archive.bucket import Archive, client_config
+from anomaly.archive.bucket import Archive
+from anomaly.archive.client import client_config
 from anomaly.archive.obstore_puts import BODY_MAX_BYTES, PAUSE_S, ObstorePuts
 from anomaly.errors import ArchiveUnavailable, Misconfigured
 from anomaly.models.records import Image

@@ -12,7 +12,7 @@ import pytest
 from botocore.config import Config
 from PIL import Image as Pillow
 
-from anomaly.archive.bucket import client_config
+from anomaly.archive.client import client_config
 from anomaly.archive.image_objects import ImageObjects
 from anomaly.errors import (
     AddressBlocked,

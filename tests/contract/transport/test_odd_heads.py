@@ -23,7 +23,8 @@ from botocore.config import Config
 from PIL import Image as Pillow
 
 from anomaly import detectors
-from anomaly.archive.bucket import Archive, client_config
+from anomaly.archive.bucket import Archive
+from anomaly.archive.client import client_config
 from anomaly.detectors.endpoint import Endpoint
 from anomaly.errors import AnomalyError
 from anomaly.images import download as images

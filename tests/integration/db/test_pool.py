@@ -200,6 +200,8 @@ SPECIFIC: list[tuple[Exception, type[AnomalyError]]] = [
     (psycopg.OperationalError('FATAL:  password authentication failed for user "app"'), Misconfigured),
     (psycopg.OperationalError('FATAL:  database "none" does not exist'), Misconfigured),
     (psycopg.ProgrammingError('missing "=" after "x"'), Misconfigured),
+    (psycopg.OperationalError("server does not support SSL, but SSL was required"), Misconfigured),
+    (psycopg.OperationalError("SSL error: certificate verify failed"), Misconfigured),
     (errors.UntranslatableCharacter("x"), DetectorAnswerInvalid),
     (errors.DeadlockDetected("x"), DatabaseUnavailable),
     (errors.LockNotAvailable("x"), DatabaseUnavailable),

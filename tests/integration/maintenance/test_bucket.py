@@ -12,7 +12,8 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from anomaly.archive.bucket import Archive, client_config
+from anomaly.archive.bucket import Archive
+from anomaly.archive.client import client_config
 from anomaly.db.maintenance import MaintenanceStore
 from anomaly.errors import ArchiveUnavailable, Misconfigured
 from anomaly.maintenance.orphans import missing_objects, unreferenced_objects
