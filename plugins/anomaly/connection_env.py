@@ -160,11 +160,24 @@ def _unquoted(part: str | None) -> str | None:
 
 def _dsn(connection: EnvConnection) -> str:
     extra = {key: str(value) for key, value in connection.extra.items() if key not in HOOK_EXTRAS | {SOURCE}}
-    fields = {"host": connection.host, "port": connection.port, "user": connection.login, "password": connection.password}
+    password = _token(connection) if connection.extra.get("iam") else connection.password
+    fields = {"host": connection.host, "port": connection.port, "user": connection.login, "password": password}
     try:
         return make_conninfo("", **{"connect_timeout": str(TIMEOUT_S), **fields, "dbname": connection.schema} | extra)
     except psycopg.ProgrammingError as exc:
         raise Misconfigured(f"{DB} has an extra that Postgres does not know: {_first_line(exc)}") from exc
+
+
+def _token(connection: EnvConnection) -> str:
+    """Return a token for a database in RDS, by the credentials that boto3 finds."""
+    if others := connection.extra.keys() & {"redshift", "redshift-serverless", "azure_conn_id"}:
+        raise Misconfigured(f"{DB}: there are tokens for databases in RDS only here, and the extra names {', '.join(sorted(others))}")
+    try:
+        rds = boto3.client("rds")
+        token: str = rds.generate_db_auth_token(DBHostname=connection.host, Port=connection.port or 5432, DBUsername=connection.login)
+    except BotoCoreError as exc:
+        raise Misconfigured(f"{DB}: no token can be made: {_first_line(exc)}") from exc
+    return token
 
 
 def _check_database(connection: EnvConnection) -> None:

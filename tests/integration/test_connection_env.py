@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 from airflow.providers.postgres.hooks.postgres import PostgresHook
+from psycopg.conninfo import conninfo_to_dict
 
 from anomaly import connection_env
 from anomaly.connection_env import DB, DETECTOR, IMAGES
@@ -57,6 +58,22 @@ def test_the_conninfo_of_ones_own_database_leads_there(postgres: Postgres) -> No
     value = f"{postgres.dsn('postgres')}?application_name=mine&cursor=dictcursor"
     with psycopg.connect(connection_env.records_dsn({DB: value})) as connection:
         assert connection.execute("show application_name").fetchone() == ("mine",)
+
+
+def test_a_token_is_made_where_the_connection_asks_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "eu-north-1"}.items():
+        monkeypatch.setenv(name, value)
+    password = conninfo_to_dict(connection_env.records_dsn({DB: "postgresql://reader@db.example/records?iam=true"}))["password"]
+    assert str(password).startswith("db.example:5432/?Action=connect&DBUser=reader&X-Amz-Algorithm=")
+
+
+@pytest.mark.parametrize(
+    ("extra", "sentence"), [("", "no token can be made: You must specify a region"), ("&redshift=true", "the extra names redshift")]
+)
+def test_a_token_that_cannot_be_made_is_a_sentence(monkeypatch: pytest.MonkeyPatch, extra: str, sentence: str) -> None:
+    for name in ("AWS_DEFAULT_REGION", "AWS_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    assert sentence in refusal(DB, f"postgresql://reader@db.example/records?iam=true{extra}")
 
 
 def test_a_database_where_nothing_listens() -> None:

@@ -61,7 +61,14 @@ PARAMS = {
         maxLength=250,
         pattern=r"^[\w#!\(\)\-.:\/\\]+$",
         title="Detector",
-        description="Airflow connection of the detector, to which the doctor sends one request with a generated image.",
+        description="Airflow connection of the detector, to which the doctor sends one request with an image.",
+    ),
+    "image": Param(
+        None,
+        type=["null", "string"],
+        maxLength=2000,
+        title="Image",
+        description="Address of the image, or its path on the worker. By default the doctor makes one; some detectors accept photos only.",
     ),
     "error_code": Param(
         None,

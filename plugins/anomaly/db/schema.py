@@ -51,12 +51,14 @@ def migrate(dsn: str) -> list[str]:
     Raises:
         DatabaseUnavailable: the database cannot be reached, or another migration took too long.
         Misconfigured: the login is refused, or may not create the schema, or the files of the migrations are missing,
-            or a pooler lends sessions.
+            or some have to be applied through a pooler that lends sessions.
     """
     known_migrations()
     with translating(), _connect(dsn) as connection:
         if not session.is_direct(connection) and session.lends_sessions(partial(_connect, dsn)):
-            raise Misconfigured(LENT)
+            if _missing(connection):
+                raise Misconfigured(LENT)
+            return []
         connection.execute("select set_config('lock_timeout', %s, false)", [f"{LOCK_TIMEOUT_S}s"])
         connection.execute("set statement_timeout to 0")
         connection.execute("select pg_advisory_lock(hashtext('anomaly migrations'))")
@@ -107,8 +109,12 @@ def missing_migrations(dsn: str) -> list[str]:
         Misconfigured: the login is refused, or the files of the migrations are missing.
     """
     with translating(), _connect(dsn) as connection:
-        begun = connection.execute("select to_regclass('anomaly._yoyo_migrations') is not null").fetchone() == (True,)
-        return sorted(known_migrations() - (applied_migrations(connection) if begun else set()))
+        return _missing(connection)
+
+
+def _missing(connection: psycopg.Connection[Any]) -> list[str]:
+    begun = connection.execute("select to_regclass('anomaly._yoyo_migrations') is not null").fetchone() == (True,)
+    return sorted(known_migrations() - (applied_migrations(connection) if begun else set()))
 
 
 def check_migrations(connection: psycopg.Connection[Any]) -> None:

@@ -133,8 +133,8 @@ def run_doctor() -> list[str]:
     Raises:
         RunStopped: a check failed.
     """
-    context = get_current_context()
-    found = list(Doctor(os.environ, detector=context["params"]["detector"]).findings())
+    params = get_current_context()["params"]
+    found = list(Doctor(os.environ, detector=params["detector"], image=params["image"]).findings())
     for finding in found:
         log.log(logging.WARNING if finding.problem else logging.INFO, "%s", finding)
     if bad := [finding for finding in found if finding.problem]:

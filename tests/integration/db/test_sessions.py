@@ -185,6 +185,18 @@ def test_a_run_of_records_is_worked_in_every_encoding(encoded: tuple[str, str]) 
     assert migrate(encoded[0]) == []
 
 
+def test_a_run_whose_id_has_characters_that_the_database_lacks_finds_what_it_wrote(encoded: tuple[str, str]) -> None:
+    with RecordsDb(encoded[0]) as db:
+        run = db.run(TEXT)
+        db.add(2)
+        first, second = db.open(db.claim(run), run=run)
+        db.commit(first)
+        assert db.store.report(run.batch_id).statuses == {"done": 1, "claimed": 1}
+        db.store.give_back(second, error=DatabaseUnavailable(TEXT), not_before_s=1)
+        assert db.store.begin_batch(run)
+        db.store.end_batch(run.batch_id)
+
+
 @pytest.mark.parametrize("encoded", ["SQL_ASCII"], indirect=True)
 def test_bytes_that_are_no_text_concern_their_record_alone(encoded: tuple[str, str]) -> None:
     with RecordsDb(encoded[0]) as db:
@@ -258,6 +270,8 @@ def test_migrations_need_a_session_of_their_own(postgres: Postgres, tmp_path: Pa
             migrate(pooler.dsn(name))
     with PgBouncer(tmp_path, postgres, mode="session") as pooler:
         assert len(migrate(pooler.dsn(name))) > 10
+    with PgBouncer(tmp_path, postgres, mode="transaction") as pooler:
+        assert migrate(pooler.dsn(name)) == []
     postgres.drop_database(name)
 
 
