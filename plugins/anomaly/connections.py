@@ -9,7 +9,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import requests
 from airflow.configuration import conf
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.postgres.hooks.postgres import PostgresHook
@@ -48,8 +47,6 @@ if TYPE_CHECKING:
     from anomaly.settings import Settings
 
 DB, S3, IMAGES, WEBHOOK = "anomaly_db", "anomaly_s3", "anomaly_images", "anomaly_webhook"
-HEALTH = {"reference": "/readyz"}
-"""Path of the health check of a detector, by dialect."""
 
 
 def connection(conn_id: str) -> Connection:
@@ -87,12 +84,12 @@ def _translating(conn_id: str) -> Iterator[None]:
 def records_dsn() -> str:
     """Return the DSN of the records database, for a single connection without a pool. A token in it is valid for minutes."""
     of = connection(DB)
-    with _translating(DB):
+    with _translating(DB), translating():
         if of.extra_dejson.get("iam"):
             of.login, of.password, of.port = PostgresHook(connection=of).get_iam_token(of)
-    fields = {"host": of.host, "port": of.port, "user": of.login, "password": of.password, "dbname": of.schema}
-    extra = {name: str(value) for name, value in of.extra_dejson.items() if name not in {*PostgresHook.ignored_extra_options, SOURCE}}
-    with _translating(DB), translating():
+        fields = {"host": of.host, "port": of.port, "user": of.login, "password": of.password, "dbname": of.schema}
+        ignored = {*PostgresHook.ignored_extra_options, SOURCE}
+        extra = {name: str(value) for name, value in of.extra_dejson.items() if name not in ignored}
         return make_conninfo("", **fields | extra)  # as the hook has it, an extra takes precedence
 
 
@@ -196,15 +193,8 @@ def detector_health(conn_id: str, settings: Settings) -> int | None:
     """Return the status of the detector's health check; None if its dialect has none or it does not respond."""
     of = connection(conn_id)
     with _translating(conn_id):
-        base_url, path = _address(of, "http"), HEALTH.get(of.extra_dejson.get("dialect", "reference"))
-    if path is None:
-        return None
-    timeout = settings.detector_connect_timeout_s, settings.detector_read_timeout_s
-    with detectors.session(settings, base_url) as session:
-        try:
-            return session.get(base_url.rstrip("/") + path, timeout=timeout, allow_redirects=False).status_code
-        except requests.RequestException:
-            return None
+        base_url = _address(of, "http")
+    return detectors.health(base_url, of.extra_dejson.get("dialect", "reference"), settings)
 
 
 @_translating(WEBHOOK)

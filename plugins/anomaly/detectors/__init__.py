@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from anomaly.detectors.base import Detector, DetectorConnection
 from anomaly.detectors.chat import ANTHROPIC_MESSAGES, OPENAI_CHAT, ChatModel
-from anomaly.detectors.endpoint import session
+from anomaly.detectors.endpoint import health, session
 from anomaly.detectors.generic import GenericDetector
 from anomaly.detectors.options import misconfigured
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from anomaly.settings import Settings
     from anomaly.transport.session import PooledSession
 
-__all__ = ["DIALECTS", "Detector", "DetectorConnection", "from_connection", "session"]
+__all__ = ["DIALECTS", "Detector", "DetectorConnection", "from_connection", "health", "session"]
 
 DIALECTS: dict[str, Callable[[DetectorConnection, PooledSession, Settings], Detector]] = {
     "reference": partial(GenericDetector, dialect="reference"),

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from anomaly.settings import Settings
 
 ERROR_BODY_BYTES = 64 * 1024
+HEALTH = {"reference": "/readyz"}
+"""Path of the health check of a detector, by dialect."""
 
 
 def session(settings: Settings, base_url: str) -> PooledSession:
@@ -45,6 +47,18 @@ def session(settings: Settings, base_url: str) -> PooledSession:
         deadline_s=settings.detector_deadline_s,
         proxies=requests.utils.get_environ_proxies(base_url),
     )
+
+
+def health(base_url: str, dialect: object, settings: Settings) -> int | None:
+    """Return the status of the detector's health check; None if its dialect has none or it does not respond."""
+    if dialect not in HEALTH:
+        return None
+    timeout = settings.detector_connect_timeout_s, settings.detector_read_timeout_s
+    with session(settings, base_url) as opened:
+        try:
+            return opened.get(base_url.rstrip("/") + HEALTH[str(dialect)], timeout=timeout, allow_redirects=False).status_code
+        except requests.RequestException:
+            return None
 
 
 class Reply(NamedTuple):
