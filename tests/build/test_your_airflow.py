@@ -110,6 +110,11 @@ class Standalone:
         assert answer.ok, answer.text
         return answer.json()
 
+    def page(self, path: str) -> str:
+        answer = self._session.get(f"{self.url}/{path}", timeout=60)
+        assert answer.ok, answer.text
+        return answer.text
+
     def run(self, command: str) -> str:
         return run(Path("/bin/bash"), "-c", command, env=self.env)
 
@@ -178,6 +183,7 @@ def test_an_airflow_of_ones_own_has_verdicts_after_the_wheel_four_connections_an
             airflow.call("POST", "dags/anomaly_detection/dagRuns", {"logical_date": None})
             # Beside the one that is scheduled. Either may claim the records.
             states = airflow.until(RUN_S, lambda: ended(airflow.call("GET", "dags/anomaly_detection/dagRuns")["dag_runs"]))
+            assert "<h1" in airflow.page("anomaly/")
             verdicts = sql.execute("select count(*), count(distinct record_id) from anomaly.ai_results").fetchone()
         assert (states, verdicts) == ({"success"}, (RECORDS, RECORDS)), airflow.log.read_text()
 

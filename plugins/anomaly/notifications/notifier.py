@@ -8,6 +8,8 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from jinja2 import TemplateError
+
 from anomaly.errors import Misconfigured
 from anomaly.notifications.message import NotSent
 
@@ -36,13 +38,18 @@ class Notifier:
         Raises:
             NotSent: the notifier failed, or has not returned within *deadline_s*.
         """
-        failures: list[Exception] = []
+        failures: list[str] = []
 
         def notify() -> None:
+            sends = False
             try:
-                self.make(**self.arguments)({**context, "anomaly": notification})
+                made = self.make(**self.arguments)
+                sends = True
+                made({**context, "anomaly": notification})
             except Exception as exc:  # noqa: BLE001  # whatever the notifier raises
-                failures.append(exc)
+                # An error while it sends may quote an address that is secret. Airflow's own notifiers log its text.
+                is_told = not sends or isinstance(exc, TemplateError)
+                failures.append(f"{self.path}: {type(exc).__name__}{f': {exc}' if is_told else ''}")
 
         thread = threading.Thread(target=notify, name="notifier", daemon=True)
         thread.start()
@@ -50,7 +57,7 @@ class Notifier:
         if thread.is_alive():
             raise NotSent(f"{self.path} has not returned within {deadline_s:g} s")
         if failures:
-            raise NotSent(f"{self.path}: {type(failures[0]).__name__}: {failures[0]}") from failures[0]
+            raise NotSent(failures[0])
 
 
 def from_setting(text: str) -> list[Notifier]:

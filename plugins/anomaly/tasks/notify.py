@@ -25,6 +25,7 @@ from anomaly.notifications.message import (
     wanted,
 )
 from anomaly.pipeline import runs
+from anomaly.tasks.context import holder_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,8 +50,7 @@ def of_failure() -> Iterator[None]:
         yield
     except Exception as exc:
         context = get_current_context()
-        ti = context["ti"]
-        if isinstance(exc, RunStopped) or ti.try_number > ti.max_tries:
+        if isinstance(exc, RunStopped) or holder_of(context).last_try:
             kind = FAILURE_RATE_EXCEEDED if isinstance(exc, FailureRateExceeded) else RUN_FAILED
             _send(context, kind, f"the run failed: {exc}", {"error": escaped(str(exc))})
         raise

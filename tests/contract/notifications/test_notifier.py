@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 import pytest
+from jinja2 import StrictUndefined, Template
 
 from anomaly.errors import Misconfigured
 from anomaly.notifications.message import RUN_FAILED, Notification, NotSent
@@ -22,10 +23,12 @@ def test_a_notifier_gets_its_arguments_and_a_context_with_the_notification() -> 
 
 def test_one_that_fails_or_cannot_be_made_is_named_with_its_error() -> None:
     def failing(_context: Any) -> None:
-        raise ValueError("no such channel")
+        raise ConnectionError("no answer from /services/a-secret-path")
 
-    with pytest.raises(NotSent, match=r"^a\.b\.C: ValueError: no such channel$"):
+    with pytest.raises(NotSent, match=r"^a\.b\.C: ConnectionError$"):
         Notifier("a.b.C", lambda: failing, {}).send(OF_RUN, {})
+    with pytest.raises(NotSent, match=r"^a\.b\.C: UndefinedError: 'anomal' is undefined$"):
+        Notifier("a.b.C", lambda: Template("{{ anomal.text }}", undefined=StrictUndefined).render, {}).send(OF_RUN, {})
     with pytest.raises(NotSent, match=r"^a\.b\.C: TypeError: .*unexpected keyword argument 'to'"):
         Notifier("a.b.C", lambda: failing, {"to": "me"}).send(OF_RUN, {})
 
