@@ -48,6 +48,10 @@ ADVICE = {
     "internal_error": Advice("an exception that the project does not know, with its type", "report the traceback in the log as a bug"),
     "archive_unavailable": Advice("the bucket could not be read or written", _BUCKET),
     "database_unavailable": Advice("the records database could not be reached", "check the database with `anomaly doctor`"),
+    "source_write_failed": Advice(
+        "the row of [your table](your-own-table.md) is locked, or a constraint or trigger of the table refuses the verdict",
+        "end the transaction that holds the row, or correct `write_back`",
+    ),
     "detector_throttled": Advice(
         "the detector asks for a pause", "wait, or end a pause that is over with `anomaly resume-detector`; state the detector's limits"
     ),

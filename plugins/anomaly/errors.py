@@ -6,8 +6,7 @@ AnomalyError                        each error has a stable `code`, which is sto
 │   ├── ImageDenied
 │   ├── ImageNotAnImage
 │   ├── ImageTruncated
-│   ├── ImageTooLarge
-│   ├── ImageTooManyPixels
+│   ├── ImageTooLarge, ImageTooManyPixels
 │   ├── ImageTooExpensive
 │   ├── AddressBlocked
 │   └── DetectorRefused
@@ -19,6 +18,7 @@ AnomalyError                        each error has a stable `code`, which is sto
 │   ├── InternalError
 │   ├── ArchiveUnavailable
 │   ├── DatabaseUnavailable
+│   ├── SourceWriteFailed           in db/errors.py
 │   └── Throttled                   no attempt is counted
 ├── LeaseLost                       the record is dropped, since another task holds it
 ├── TryEnded                        this try of the task ends, and Airflow retries it after `delay_s`

@@ -16,6 +16,7 @@ from anomaly import detectors, errors
 from anomaly.advice import ADVICE, Advice
 from anomaly.archive.encryption import ALGORITHM, KEY_ID, Encryption
 from anomaly.connection_env import EnvConnection, read
+from anomaly.db.errors import SourceWriteFailed
 from anomaly.detectors import DetectorConnection
 from anomaly.images.rules import ImageRules
 from anomaly.models.runs import BatchReport, Released, Run, Window
@@ -114,7 +115,7 @@ def test_the_table_of_error_codes_has_every_code_and_no_other() -> None:
     of_sql = set(re.findall(r"then '(\w+)' else r\.last_error_code", sql))
     assert of_sql == {"worker_lost"}
     codes = {bare(row[0]) for row in table(ERROR_CODES, "Codes")}
-    assert codes == {kind.code for kind in kinds(errors.AnomalyError)} | of_sql | {ROW_INVALID}
+    assert codes == {kind.code for kind in kinds(errors.AnomalyError)} | of_sql | {ROW_INVALID, SourceWriteFailed.code}
 
 
 def test_causes_and_fixes_of_errors_are_those_that_the_command_prints() -> None:

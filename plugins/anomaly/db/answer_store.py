@@ -51,6 +51,15 @@ class AnswerStore:
         """Release the ask of a record that stays claimed, so that another record can acquire it."""
         self._database.fetch_all("release_ask", {**_scope(run, config), **claim_params(claim), "image_sha256": image_sha256})
 
+    def shut_overdue_calls(self) -> int:
+        return self._database.shut_overdue_calls()
+
+    def pool_use(self) -> tuple[int, int]:
+        return self._database.pool_use()
+
+    def close(self) -> None:
+        self._database.close()
+
 
 def _scope(run: Run, config: str) -> dict[str, Any]:
     """Return which runs share an ask: those that are not fresh. A fresh run has its own."""

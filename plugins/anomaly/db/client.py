@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Mapping
 from random import Random
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, LiteralString, TypeVar
 
 from psycopg import errors
 
@@ -110,6 +110,10 @@ class Database:
                     log.debug("slow statement name=%s took_ms=%.1f", name, took_s * 1000)
                 return found
             self._sleep(delay_s(failures, base_s=BACKOFF_S, cap_s=1.0, rng=self._rng))
+
+    def text(self, name: str) -> LiteralString:
+        """Return the text of a statement."""
+        return self._statements.text(name)
 
     def including(self, composed: Mapping[str, Composed]) -> Database:
         """Return this database, on the same pool, with further statements by name."""

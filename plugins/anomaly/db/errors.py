@@ -9,17 +9,17 @@ import psycopg
 from psycopg import errors
 from sqlalchemy.exc import SQLAlchemyError
 
-from anomaly.errors import DatabaseUnavailable, DetectorAnswerInvalid, Misconfigured
+from anomaly.errors import AnomalyError, DatabaseUnavailable, DetectorAnswerInvalid, Misconfigured, Retryable
 from anomaly.program import PROGRAM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from anomaly.errors import AnomalyError
-
 FOREIGN = (psycopg.Error, SQLAlchemyError)
 WRONG_STATEMENT = "42"
 """The class of SQLSTATEs for syntax, names, types and privileges."""
+REFUSED_BY_SOURCE = (errors.LockNotAvailable, errors.DeadlockDetected, errors.IntegrityError, errors.DataError, errors.RaiseException)
+"""Errors of a row, or of constraints and triggers of its table."""
 LOGIN_REFUSED = (
     "authentication failed",
     "no password supplied",
@@ -34,6 +34,23 @@ LOGIN_REFUSED = (
     "permission denied for database",
 )
 """Parts of the messages of servers and PgBouncer when the login is refused; libpq passes no SQLSTATE on."""
+
+
+class SourceWriteFailed(Retryable):
+    """Raised when the row of a source is locked, or its table refuses what a commit writes to it. Nothing was written."""
+
+    code = "source_write_failed"
+
+
+@contextlib.contextmanager
+def refused_by_source() -> Iterator[None]:
+    """Raise refusals of a statement that writes to a source as SourceWriteFailed: they concern one row."""
+    try:
+        yield
+    except AnomalyError as exc:
+        if isinstance(exc.__cause__, REFUSED_BY_SOURCE):
+            raise SourceWriteFailed(f"the row of the source was not written: {_first_line(exc.__cause__)}") from exc
+        raise
 
 
 @contextlib.contextmanager

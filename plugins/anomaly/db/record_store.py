@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from random import Random
@@ -11,12 +12,14 @@ from psycopg.types.json import Jsonb
 
 from anomaly.backoff import delay_s
 from anomaly.db.answer_store import AnswerStore
+from anomaly.db.errors import refused_by_source
 from anomaly.db.mapping import chunk_numbers, claim_of, claim_params, holder_params, report_of, run_params, verdict_params
+from anomaly.db.source_store import with_write_back
 from anomaly.errors import LeaseLost
 from anomaly.models.runs import Preview, Released
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
     from datetime import datetime
 
     from anomaly.db.client import Database, Params
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from anomaly.models.answers import Answer, ArchiveKeys
     from anomaly.models.records import Claim
     from anomaly.models.runs import BatchId, BatchReport, Holder, Origin, Run
+    from anomaly.models.source import Source
     from anomaly.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -37,10 +41,14 @@ class RecordStore(AnswerStore):
     """Everything that a run does in the records database. Each method runs one statement of `include/sql`. For any thread.
 
     Every method raises DatabaseUnavailable without an answer, and Misconfigured if the schema does not fit.
+
+    Args:
+        sources: tables to whose rows a commit writes back.
     """
 
-    def __init__(self, database: Database, settings: Settings, *, rng: Random | None = None) -> None:
-        super().__init__(database)
+    def __init__(self, database: Database, settings: Settings, *, rng: Random | None = None, sources: Sequence[Source] = ()) -> None:
+        super().__init__(with_write_back(database, sources))
+        self._written = refused_by_source if any(source.write_back for source in sources) else contextlib.nullcontext
         self._settings = settings
         self._rng = rng or Random()  # noqa: S311  # for jitter
 
@@ -183,11 +191,14 @@ class RecordStore(AnswerStore):
 
         Raises:
             LeaseLost: the record was claimed again or released since.
+            SourceWriteFailed: the row of the source is locked, or its table refuses the values. Nothing was written.
             DatabaseUnavailable: the outcome is unknown; committing again is safe.
         """
         who = {**claim_params(claim), **run_params(run), **holder_params(run.batch_id, holder)}
         what = {**verdict_params(answer, archived), "config": config, "image_sha256": image_sha256, "timings": json.dumps(timings)}
-        if not self._database.execute("commit_verdict", {**who, **what}):
+        with self._written():
+            committed = self._database.execute("commit_verdict", {**who, **what})
+        if not committed:
             self._earlier_outcome("find_commit", claim)
 
     def defer(self, claim: Claim, *, error: AnomalyError, timings: dict[str, float]) -> str:
@@ -230,17 +241,6 @@ class RecordStore(AnswerStore):
         if (row := self._database.fetch_one(name, claim_params(claim))) is None:
             raise LeaseLost(f"record {claim.record_id} was claimed again after token {claim.token}, or released")
         return row
-
-    # ── connections
-
-    def shut_overdue_calls(self) -> int:
-        return self._database.shut_overdue_calls()
-
-    def pool_use(self) -> tuple[int, int]:
-        return self._database.pool_use()
-
-    def close(self) -> None:
-        self._database.close()
 
     def _repeat_until_empty(self, name: str, params: Params) -> Released:
         freed = Released()

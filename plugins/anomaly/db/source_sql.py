@@ -14,8 +14,9 @@ from anomaly.db.statements import FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import LiteralString
 
-    from anomaly.models.source import Source
+    from anomaly.models.source import Source, WriteBack
 
 TIMES = {
     "timestamp with time zone": (sql.SQL("{}"), sql.SQL("%({})s::timestamptz")),
@@ -40,6 +41,16 @@ KEYS = {
     ),
 }
 """Types of a column of an id: how it is written as text whatever the settings of a session, and read again."""
+
+_NOW = {"timestamp with time zone": sql.SQL("now()")}
+WRITTEN: Mapping[str, Mapping[WriteBack, sql.SQL]] = {
+    "commit_verdict": {
+        "is_anomaly": sql.SQL("%(is_anomaly)s::boolean"),
+        "score": sql.SQL("%(score)s::double precision"),
+        "label": sql.SQL("%(label)s::text"),
+    },
+}
+"""Values that a statement writes to the row of a source, by the name of the statement; `processed_at` as well."""
 
 
 @cache
@@ -73,6 +84,37 @@ def undated(source: Source, types: Mapping[str, str]) -> sql.Composed:
     """Return the statement that counts the rows without a time of capture."""
     return _template("undated").format(
         key=key(source, types), captured_at_column=column(source.captured_at), table=table(source), condition=condition(source)
+    )
+
+
+def written(name: str, text: LiteralString, sources: Sequence[tuple[Source, Mapping[str, str]]]) -> sql.Composed:
+    """Return the *text* of a statement of `WRITTEN` with parts that write to the rows of sources, each with the types of its columns.
+
+    The statement has a part `held` with the id of the record, and its last line that begins in the first column is its `select`.
+    """
+    head, select, tail = text.rpartition("\nselect ")
+    parts = [_write_back(f"written_{number}", name, source, types) for number, (source, types) in enumerate(sources)]
+    return sql.Composed([sql.SQL(head + "\n"), *parts, sql.SQL(select + tail)])
+
+
+def _write_back(part: str, name: str, source: Source, types: Mapping[str, str]) -> sql.Composed:
+    values: dict[WriteBack, sql.Composable] = dict(WRITTEN[name])
+    if "processed_at" in source.write_back and name == "commit_verdict":
+        values["processed_at"] = _NOW.get(types[source.write_back["processed_at"]], sql.SQL("now() at time zone 'UTC'"))
+    assignments = [
+        sql.SQL("{} = {}").format(_identifier(source.write_back[value]), values[value]) for value in source.write_back if value in values
+    ]
+    if not assignments:
+        return sql.Composed([])
+    own = sql.SQL("case when r.source = {} then {} end")
+    ids = [own.format(literal(source.name), value) for value in id_values(source, types, sql.SQL("r.source_key"))]
+    matches = [sql.SQL("{} = {}").format(column(each), value) for each, value in zip(source.id, ids, strict=True)]
+    return _template("write_back").format(
+        name=sql.Identifier(part),
+        table=table(source),
+        assignments=sql.SQL(", ").join(assignments),
+        source=literal(source.name),
+        matches=sql.SQL(" and ").join(matches),
     )
 
 

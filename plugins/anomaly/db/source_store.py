@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from anomaly.db import source_sql
-from anomaly.db.source_check import describe, faults
+from anomaly.db.source_check import SourceTable, describe, faults
 from anomaly.errors import Misconfigured
 from anomaly.models.source import ROW_INVALID
 
@@ -43,6 +43,30 @@ class Found:
             self.faults.append(f"{key}: {fault}")
 
 
+def usable(database: Database, source: Source) -> SourceTable:
+    """Return the table of a source that can be used as it is configured.
+
+    Raises:
+        Misconfigured: it cannot.
+    """
+    table = describe(database, source)
+    if fault := next(faults(database, source, table), None):
+        raise Misconfigured(f"source {source.name}: {fault}")
+    return table
+
+
+def with_write_back(database: Database, sources: Sequence[Source]) -> Database:
+    """Return the records database with statements that also write to the rows of sources, as these are configured.
+
+    Raises:
+        Misconfigured: a source cannot be used as it is configured.
+    """
+    writing = [(source, usable(database, source).types) for source in sources if source.write_back]
+    if not writing:
+        return database
+    return database.including({name: source_sql.written(name, database.text(name), writing) for name in source_sql.WRITTEN})
+
+
 class SourceStore:
     """The rows of one source, and the records that are made of them.
 
@@ -73,9 +97,7 @@ class SourceStore:
             Misconfigured: the source cannot be used as it is configured.
         """
         source, config = self._source, self._source.finding_config()
-        table = describe(self._described, source)
-        if fault := next(faults(self._described, source, table), None):
-            raise Misconfigured(f"source {source.name}: {fault}")
+        table = usable(self._described, source)
         row = self._records.fetch_all("register_source", {"source": source.name, "source_config": config})[0]
         until: datetime | None = row["found_until"]
         if until and table.has_trigger and not window.start:

@@ -12,7 +12,7 @@ from anomaly.db.detector_quota import DetectorQuotaStore
 from anomaly.db.record_store import RecordStore
 from anomaly.db.stats import StatsStore
 from anomaly.errors import Misconfigured
-from anomaly.maintenance.sources import find_rows
+from anomaly.maintenance.sources import find_rows, sources
 from anomaly.models.runs import Chunk
 from anomaly.pipeline import runs
 from anomaly.pipeline.drain import Pipeline
@@ -85,7 +85,7 @@ def process(description: dict[str, Any]) -> None:
         connections.image_source(settings, metrics) as source,
         connections.detector(conn_id, settings) as detector,
     ):
-        store = RecordStore(database, settings)
+        store = RecordStore(database, settings, sources=sources(settings))
         parts = Parts(
             run=run,
             holder=holder,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -16,7 +17,6 @@ from anomaly.errors import DatabaseUnavailable, Misconfigured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from embedded.postgres import Postgres
 
@@ -162,8 +162,9 @@ def test_times_of_before_that_are_infinite_stay_and_only_later_ones_are_refused(
             connection.execute("insert into anomaly.records (image_url, captured_at) values ('http://x/', 'infinity')")
 
 
-def test_the_records_table_may_have_been_dropped_for_a_table_of_ones_own(
-    empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("dropped", [True, False])
+def test_a_table_of_ones_own_of_version_0_1_becomes_a_source_with_its_state(
+    empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, dropped: bool
 ) -> None:
     for path in sorted(schema.MIGRATIONS.glob("*.sql")):
         if path.stem < "0010":
@@ -171,15 +172,55 @@ def test_the_records_table_may_have_been_dropped_for_a_table_of_ones_own(
     ours = schema.MIGRATIONS
     monkeypatch.setattr(schema, "MIGRATIONS", tmp_path)
     schema.migrate(empty)
-    with psycopg.connect(empty) as connection:
+    with psycopg.connect(empty, autocommit=True) as connection:
         connection.execute(
-            """create table public.photos as table anomaly.records;
-               create or replace view anomaly.captured as select id as record_id, image_url, captured_at from public.photos;
-               drop table anomaly.records""",
-            prepare=False,
+            """create schema shop;
+               create table shop.photos as select id as photo_id, image_url as url, captured_at as taken_at, r.* from anomaly.records as r;
+               create or replace view anomaly.captured as
+               select photo_id as record_id, url as image_url, taken_at as captured_at from shop.photos;
+               insert into shop.photos (photo_id, url, taken_at, status, attempts, lost, token)
+               values (7, 'http://a', now(), 'done', 1, 0, 2), (9, 'http://b', now(), 'claimed', 0, 1, 4),
+                      (8, 'http://c', now(), 'pending', 0, 0, 0);
+               insert into anomaly.processing_log (record_id, event, attempt, token) values (12, 'released', 0, 1)"""
         )
+        if dropped:
+            connection.execute("drop table anomaly.records")
     monkeypatch.setattr(schema, "MIGRATIONS", ours)
-    assert "0010_finite_times" in schema.migrate(empty)
+    assert "0013_sources" in schema.migrate(empty)
+    page = (Path(__file__).resolve().parents[3] / "docs" / "your-own-table.md").read_text()
+    move = page.partition("## From version 0.1.0")[2].partition("```sql\n")[2].partition("```")[0]
+    with psycopg.connect(empty, autocommit=True) as connection:
+        connection.execute(move.encode())
+        found = connection.execute("select id, status, token, source, source_key from anomaly.records order by id").fetchall()
+        assert found == [
+            (7, "done", 2, "shop.photos", "7"),
+            (8, "pending", 0, "shop.photos", "8"),
+            (9, "pending", 4, "shop.photos", "9"),
+        ]
+        assert connection.execute("select record_id from anomaly.captured order by 1").fetchall() == [(7,), (8,), (9,)]
+        added = connection.execute(
+            "insert into anomaly.records (image_url, captured_at) values ('http://d', now()) returning id"
+        ).fetchone()
+        assert added == (10,)
+
+
+def test_records_of_before_stay_as_they_are(empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in sorted(schema.MIGRATIONS.glob("*.sql")):
+        if path.stem < "0013":
+            shutil.copy(path, tmp_path)
+    ours = schema.MIGRATIONS
+    monkeypatch.setattr(schema, "MIGRATIONS", tmp_path)
+    schema.migrate(empty)
+    select = "select id, image_url, captured_at, status, token, attributes from anomaly.records order by id"
+    with psycopg.connect(empty, autocommit=True) as connection:
+        connection.execute(
+            "insert into anomaly.records (image_url, captured_at) select 'http://x/' || i, now() from generate_series(1, 3) as i"
+        )
+        before = connection.execute(select).fetchall()
+        monkeypatch.setattr(schema, "MIGRATIONS", ours)
+        schema.migrate(empty)
+        assert connection.execute(select).fetchall() == before
+        assert connection.execute("select distinct source, source_key from anomaly.records").fetchall() == [(None, None)]
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from psycopg import sql
 
+from anomaly.db.record_store import RecordStore
 from anomaly.errors import LeaseLost, Misconfigured
 from anomaly.models.runs import Window
 from anomaly.models.source import configured
@@ -247,12 +248,14 @@ def test_a_source_that_can_be_used_has_no_faults(db: RecordsDb) -> None:
 
 def test_the_example_of_the_page_leads_to_verdicts(db: RecordsDb) -> None:
     text = PAGE.read_text()
-    create, join = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
+    create, join, _ = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
     [variable] = re.findall(r"^AIRFLOW_CONN_ANOMALY_DB='(.*)'$", text, re.MULTILINE)
     db.sql.execute(create.encode())
     [source] = configured(json.loads(variable)["extra"], "")
+    db.store = RecordStore(db.database, db.settings, sources=[source])
     assert store_of(db, source).find(Window(), most=None).added == 3
     for claim in db.open(db.claim()):
         db.commit(claim)
     assert [(row["status"], row["is_anomaly"]) for row in db.sql.execute(join.encode()).fetchall()] == [("done", True)] * 3
+    assert db.rows("select is_defect, defect_score from shop.photos") == [{"is_defect": True, "defect_score": pytest.approx(0.9)}] * 3
     assert {row["attributes"]["camera"] for row in db.rows("select attributes from anomaly.records")} == {"north"}
