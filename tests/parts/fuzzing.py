@@ -51,7 +51,7 @@ def fuzz(*strategies: Any, examples: int = 300, **named_strategies: Any) -> Call
             test(*args, **kwargs)
             seen.count(time.thread_time() - began)
 
-        draw: Any = given  # whose overloads do not take arguments of both kinds
+        draw: Any = given  # its overloads do not take arguments of both kinds
         drawn = _settings(examples)(draw(*strategies, **named_strategies)(timed))
 
         @functools.wraps(drawn)
@@ -64,8 +64,8 @@ def fuzz(*strategies: Any, examples: int = 300, **named_strategies: Any) -> Call
                     break
                 if not before and elapsed_s > FUZZ_S / 3:
                     before = _resident_bytes()
-            if before:
-                grown = _resident_bytes() - before
+            if FUZZ_S:
+                grown = _resident_bytes() - before if before else 0
                 print(f"{test.__name__}: {seen.examples} examples, the longest {seen.longest_s:.2f} s, grown by {grown / 2**20:.1f} MiB")  # noqa: T201
                 assert grown < GROWTH_MAX_BYTES
 

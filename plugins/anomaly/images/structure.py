@@ -11,6 +11,7 @@ import io
 import re
 import struct
 import zlib
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from PIL import BmpImagePlugin
@@ -30,7 +31,7 @@ JPEG_PADDING_MAX = 64 * 1024
 PNG_PROFILES_MAX = 16
 CHUNKS_MAX = 10_000
 """Most chunks of a PNG or WebP and most blocks of a GIF, besides one for each 64 bytes of the file."""
-GIF_HEADER_BYTES = 13
+GIF_HEADER_BYTES, GIF_BLOCK_BYTES = 13, 255
 RUN_PX_PER_BYTE_MAX = 128
 """Most pixels for each byte of a BMP with run lengths: a run of 255 takes two bytes."""
 _JPEG_START_OF_SCAN, _JPEG_END = b"\xff\xda", b"\xff\xd9"
@@ -39,6 +40,7 @@ _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD9)})
 """Markers without a length."""
 _FILL, _MARKER = re.compile(rb"\xff+"), re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+_SCAN = re.compile(_JPEG_START_OF_SCAN)  # three times as fast as bytes.count()
 
 
 class Structure(NamedTuple):
@@ -102,7 +104,7 @@ def _check_scans(content: bytes, at: int, scans_max: int) -> None:
     """
     most = max(1, min(JPEG_SCANS_MAX, scans_max))
     is_complete = content.endswith(_JPEG_END) or content.rfind(_JPEG_END) > content.rfind(_JPEG_START_OF_SCAN)
-    if is_complete and (scans_max == 1 or content.count(_JPEG_START_OF_SCAN, at) <= most):
+    if is_complete and (scans_max == 1 or next(islice(_SCAN.finditer(content, at), most, None), None) is None):
         return
     scans = 0
     for _ in range(JPEG_SEGMENTS_MAX):
@@ -194,7 +196,10 @@ def _read_gif(content: bytes) -> Iterator[tuple[int, int]]:
         if at >= len(content):
             raise EOFError("ends before its first picture does")
         kind = content[at]
-        if in_block:
+        if in_block and kind == GIF_BLOCK_BYTES:  # pictures consist of them
+            lengths = content[at : at + 2**18 : GIF_BLOCK_BYTES + 1]
+            at += (GIF_BLOCK_BYTES + 1) * (len(lengths) - len(lengths.lstrip(b"\xff")))
+        elif in_block:
             at, in_block = at + kind + 1, kind > 0
             if has_picture and not in_block:
                 yield width, height

@@ -120,22 +120,31 @@ def test_a_format_that_detectors_do_not_take_is_no_image(ending: str) -> None:
     assert code_of(an_image({"avif": "AVIF", "jp2": "JPEG2000"}[ending])) == "image_not_an_image"
 
 
+NUMBERS = [b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\0\0\0\1", b"\1\0\0\0", b"\xff\xd9", b"\xff\xda"]
+
+
 @fuzz(
     examples=500,
     seed=st.sampled_from(list(GOOD.values())),
-    edits=st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=8)), max_size=6),
+    edits=st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=8) | st.sampled_from(NUMBERS)), max_size=6),
     in_head=st.booleans(),
-    cut=st.floats(0.1, 1),
+    spliced=st.none() | st.tuples(st.sampled_from(list(GOOD.values())), st.floats(0, 1), st.floats(0, 1), st.integers(1, 50)),
+    cut=st.just(1.0) | st.floats(0.1, 1),
 )
 def test_a_mutated_image_is_accepted_or_rejected_in_bounded_time(
     seed: bytes,
     edits: list[tuple[float, bytes]],
     in_head: bool,  # noqa: FBT001  # a drawn value
+    spliced: tuple[bytes, float, float, int] | None,
     cut: float,
 ) -> None:
     content = bytearray(seed)
     for where, junk in edits:
         at = int(where * (200 if in_head else len(content)))
         content[at : at + len(junk)] = junk
+    if spliced:
+        other, start, end, times = spliced
+        at = int(start * len(content))
+        content[at:at] = other[int(start * len(other)) : int(end * len(other))][:5000] * times
     with contextlib.suppress(RecordRejected):
         validated(bytes(content[: int(len(content) * cut)]), max_px=1_000_000, source="here")
