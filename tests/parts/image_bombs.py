@@ -87,6 +87,17 @@ def tile(side: int) -> dict[int, tuple[int, int, int]]:
     return page(tile_width=(4, 1, side), tile_height=(4, 1, side), tiles=(4, 1, 8), tile_sizes=(4, 1, 8), compression=(3, 1, 8))
 
 
+def exif_in_a_circle() -> bytes:
+    """Return a segment whose directory has itself as its Exif and GPS directories and as its next one."""
+    tags = b"".join(struct.pack("<HHII", tag, 4, 1, 8) for tag in (0x8769, 0x8825))
+    return segment(0xE1, b"Exif\0\0II*\0\x08\0\0\0\2\0" + tags + struct.pack("<I", 8))
+
+
+def multi_picture(images: int) -> bytes:
+    tags = struct.pack("<HHIIHHII", 0xB001, 4, 1, images, 0xB002, 7, 16 * images, 38)
+    return segment(0xE2, b"MPF\0II*\0\x08\0\0\0\2\0" + tags + bytes(4) + struct.pack("<IIIHH", 0x20000, 100, 0, 0, 0) * images)
+
+
 def bombs() -> Iterator[tuple[str, Callable[[], bytes], str]]:
     """Yield the name of each bomb, a function that makes it, and the code of the error, or "" where it is accepted undecoded."""
     yield from _tiffs()
@@ -112,6 +123,9 @@ def _tiffs() -> Iterator[tuple[str, Callable[[], bytes], str]]:
     yield "tiff 65535 tags", lambda: b"II*\0\x08\0\0\0\xff\xff" + struct.pack("<HHII", 34675, 4, 1, 1) * 65535, EXPENSIVE
     yield "tiff 20 MB of profile", lambda: tiff(page(profile=(7, 20 * MB, 100)), bytes(20 * MB)), ACCEPTED
     yield "tiff blank", lambda: tiff(page(width=(4, 1, 7000), height=(4, 1, 7000))), EXPENSIVE
+    yield "tiff sub-directories in a circle", lambda: tiff({**page(), 330: (4, 1, 8), 34665: (4, 1, 8)}), ACCEPTED
+    yield "bigtiff next page beyond 2 ** 63", lambda: tiff(page(), big=True, next_page=2**63), ACCEPTED
+    yield "bigtiff 2 ** 60 strips", lambda: tiff(page(strips=(4, 2**60, 200)), big=True), EXPENSIVE
     yield "tiff strip outside", lambda: tiff(page(sizes=(4, 1, 2**31))), TRUNCATED
 
 
@@ -130,6 +144,11 @@ def _jpegs() -> Iterator[tuple[str, Callable[[], bytes], str]]:
     yield "jpeg 30 scans of 49 megapixels", lambda: jpeg(scans=SCAN * 30 + bytes(10_000) + END, size=(7000, 7000)), EXPENSIVE
     yield "jpeg tables between scans", lambda: jpeg(scans=SCAN + segment(0xC4, b"") * 5 * MB + b"\xff\xda"), ACCEPTED
     yield "jpeg blank", lambda: jpeg(size=(7000, 7000)), EXPENSIVE
+    yield "jpeg Exif in a circle", lambda: jpeg(exif_in_a_circle() * 300), ACCEPTED
+    yield "jpeg of 4000 pictures", lambda: jpeg(multi_picture(4000)), ACCEPTED
+    yield "jpeg 300 profiles of 60 KB", lambda: jpeg(segment(0xE2, b"ICC_PROFILE\0\1\xff" + bytes(60_000)) * 300), ACCEPTED
+    yield "jpeg height after the picture", lambda: jpeg(scans=SCAN + segment(0xDC, b"\xff\xff"), size=(65535, 0)), NO_IMAGE
+    yield "jpeg 1000 heights after the picture", lambda: jpeg(scans=SCAN + segment(0xDC, b"\xff\xff") * 1000), ACCEPTED
     yield "jpeg of 65535", lambda: jpeg(size=(65535, 65535)), PIXELS
 
 
@@ -141,6 +160,14 @@ def _pngs() -> Iterator[tuple[str, Callable[[], bytes], str]]:
         yield f"png 1600000 empty {kind.decode()}", partial(png, png_chunk(kind) * (1_600_000)), EXPENSIVE
     yield "png text of 1 GB", lambda: png(png_chunk(b"zTXt", b"x\0\0" + zlib.compress(bytes(100 * MB), 9))), ACCEPTED
     yield "png picture of 100 MB in one pixel", lambda: png(data=bytes(100 * MB)), ACCEPTED
+    frame = png_chunk(b"fcTL", struct.pack(">IIIIIHHBB", 0, 1, 1, 0, 0, 1, 1, 0, 0))
+    yield "png 500000 frames", lambda: png(png_chunk(b"acTL", struct.pack(">II", 500_000, 0)), frame * 500_000), EXPENSIVE
+    yield "png 2 ** 31 frames announced", lambda: png(png_chunk(b"acTL", struct.pack(">II", 2**31 - 1, 0)), frame), ACCEPTED
+    for kind, head in ((b"zTXt", b"x\0\0"), (b"iTXt", b"x\0\1\0\0\0")):
+        yield f"png 2000 {kind.decode()} of 1 MB", partial(png, png_chunk(kind, head + profile[3:]) * 2000), ACCEPTED
+    yield "png picture in bytes", lambda: png(png_chunk(b"IDAT", b"x") * 1_500_000), EXPENSIVE
+    yield "png before 20 MB", lambda: png() + bytes(20 * MB), ACCEPTED
+    yield "png interlaced blank", lambda: png(size=(7000, 7000), data=b"", mode=3), EXPENSIVE
     yield "png blank", lambda: png(size=(7000, 7000), data=b""), EXPENSIVE
     yield "png of 2 ** 31", lambda: png(size=(2**31 - 1, 2**31 - 1), data=b""), PIXELS
     yield "png chunk of 4 GB", lambda: png(struct.pack(">I4s", 2**32 - 1, b"tEXt")), TRUNCATED
@@ -155,6 +182,11 @@ def _webps() -> Iterator[tuple[str, Callable[[], bytes], str]]:
     yield "webp 2500000 chunks", lambda: webp(canvas(1, 1), lossless(1, 1), *[(b"XXXX", b"")] * 2_500_000), EXPENSIVE
     frame = (b"ANMF", bytes(6) + b"\xff\xff\0\xff\xff\0" + bytes(4))
     yield "webp frames", lambda: webp(canvas(1, 1), *[frame] * 100_000), EXPENSIVE
+    yield "webp frame of 2 ** 24", lambda: webp(canvas(1, 1), (b"ANMF", bytes(6) + b"\xff" * 6 + bytes(4))), PIXELS
+    small = (b"ANMF", bytes(16) + webp(lossless(1, 1))[12:])
+    yield "webp 400000 small frames", lambda: webp(canvas(1, 1), (b"ANIM", bytes(6)), *[small] * 400_000), EXPENSIVE
+    yield "webp of 4 GB", lambda: b"RIFF\xff\xff\xff\xffWEBPVP8L\xff\xff\xff\xff", TRUNCATED
+    yield "webp that declares nothing", lambda: b"RIFF\0\0\0\0WEBP" + bytes(20 * MB), NO_IMAGE
     yield "webp lossy", lambda: webp((b"VP8 ", b"\0\0\0\x9d\x01\x2a" + struct.pack("<HH", 7000, 7000))), EXPENSIVE
 
 
@@ -163,6 +195,11 @@ def _gifs() -> Iterator[tuple[str, Callable[[], bytes], str]]:
     yield "gif 6 million extensions", lambda: gif(b"!\xf9\0" * 6 * MB), EXPENSIVE
     yield "gif 20 MB of junk", lambda: gif(bytes(20 * MB)), EXPENSIVE
     yield "gif picture in small blocks", lambda: gif(end=b"\1x" * 10 * MB + b"\0;"), EXPENSIVE
+    yield "gif a million frames", lambda: gif(end=(b"\2\x44\1\0" + struct.pack("<BHHHHBB", 44, 0, 0, 1, 1, 0, 2)) * MB + b";"), ACCEPTED
+    table = struct.pack("<BHHHHB", 44, 0, 0, 1, 1, 0x87) + bytes(768) + b"\2\2\x44\1\0"
+    yield "gif 25000 frames with tables", lambda: gif(end=b"\2\x44\1\0" + table * 25_000 + b";"), ACCEPTED
+    yield "gif picture in full and small blocks", lambda: gif(end=(b"\xff" * 256 + b"\1x") * 77_000 + b"\0;"), ACCEPTED
+    yield "gif small picture on a large canvas", lambda: gif(size=(7000, 7000), frame=(1, 1)), EXPENSIVE
     yield "gif blank", lambda: gif(size=(7000, 7000)), EXPENSIVE
     yield "gif frame beyond its canvas", lambda: gif(frame=(65535, 65535)), PIXELS
     yield "gif of 65535", lambda: gif(size=(65535, 65535)), PIXELS
@@ -174,5 +211,10 @@ def _bmps() -> Iterator[tuple[str, Callable[[], bytes], str]]:
     yield "bmp run lengths of 4 bits", lambda: bmp(7000, 7000, b"\0\2\xff\xff" * 10_000, compression=2, bits=4), EXPENSIVE
     yield "bmp without picture", lambda: bmp(7000, 7000, b"", compression=0), EXPENSIVE
     yield "bmp short of picture", lambda: bmp(1000, 1000, b"", compression=0), TRUNCATED
+    yield "bmp upside down", lambda: bmp(7000, -7000, b"", compression=0), EXPENSIVE
+    yield "bmp with a jpeg inside", lambda: bmp(7000, 7000, b"\xff\xd8", compression=4), NO_IMAGE
+    yield "bmp with a short header", lambda: b"BM" + struct.pack("<IHHIIHHHH", 26, 0, 0, 26, 12, 65535, 65535, 1, 24), PIXELS
+    yield "ico of 60000 pictures", lambda: struct.pack("<HHH", 0, 1, 60_000) + bytes(16) * 60_000, NO_IMAGE
+    yield "zip", lambda: b"PK\3\4" + bytes(20 * MB), NO_IMAGE
     yield "bmp of 2 ** 31", lambda: bmp(2**31 - 1, 2**31 - 1, b"", compression=0), PIXELS
     yield "bmp 20 MB of nothing", lambda: bmp(1, 1, bytes(20 * MB)), ACCEPTED
