@@ -7,14 +7,18 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from anomaly.models.runs import Holder, Window
+from tests.parts.pgbouncer import PgBouncer
 from tests.parts.record_builders import ARCHIVED, START, RecordsDb, an_answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from anomaly.models.runs import Run
+    from embedded.postgres import Postgres
 
 QUARTER = timedelta(minutes=15)
 RUNS = 97
@@ -64,6 +68,16 @@ def test_backfill_runs_side_by_side_do_each_record_once_in_the_run_whose_interva
         start=START,
     )
     assert strays == []
+
+
+def test_runs_side_by_side_behind_a_pooler_with_three_sessions_share_no_record(postgres: Postgres, database: str, tmp_path: Path) -> None:
+    with PgBouncer(tmp_path, postgres, mode="transaction", default_pool_size=3) as pooler:
+        name = str(conninfo_to_dict(database)["dbname"])
+        with RecordsDb(pooler.dsn(name)) as behind, RecordsDb(database) as direct:
+            direct.add(15 * RUNS)
+            done = all_at_once(behind, [Window(end=START + (n + 1) * QUARTER) for n in range(RUNS)])
+            assert sum(done) == 15 * RUNS
+            assert_each_done_once(direct)
 
 
 def test_scheduled_runs_side_by_side_whose_windows_hold_each_others_records_share_none_of_them(db: RecordsDb) -> None:
