@@ -177,7 +177,7 @@ def image_source(settings: Settings, metrics: Metrics = SILENT) -> Iterator[imag
 
 
 @contextlib.contextmanager
-def detector(conn_id: str, settings: Settings) -> Iterator[detectors.Detector]:
+def detector(conn_id: str, settings: Settings) -> Iterator[detectors.ExplainingDetector]:
     """Open the detector that a connection describes; close its connections on exit."""
     of = connection(conn_id)
     with contextlib.ExitStack() as opened:

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Protocol
 from botocore.exceptions import ClientError
 
 from anomaly.archive.client import guard_responses
-from anomaly.archive.errors import ABSENT, FOREIGN, code_of
+from anomaly.archive.errors import ABSENT, FOREIGN, code_of, translated
 from anomaly.errors import ImageDenied, ImageNotFound, ImageTooLarge, ImageUnavailable
+from anomaly.models.objects import StoredObject
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mypy_boto3_s3 import S3Client
 
     from anomaly.errors import AnomalyError
@@ -51,6 +54,21 @@ class ImageObjects:
                 return body.read()
         except FOREIGN as exc:
             raise _translated(exc, address) from exc
+
+    def pages(self, bucket: str, prefix: str) -> Iterator[list[StoredObject]]:
+        """Yield all objects of a bucket whose keys begin with *prefix*, one page of a listing at a time.
+
+        Raises:
+            ArchiveUnavailable, Misconfigured: the bucket cannot be listed.
+        """
+        try:
+            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+                yield [
+                    StoredObject(key=each["Key"], written_at=each["LastModified"], size_bytes=each["Size"])
+                    for each in page.get("Contents", [])
+                ]
+        except FOREIGN as exc:
+            raise translated(exc, f"cannot list bucket {bucket!r}") from exc
 
 
 def _translated(exc: Exception, address: _Address) -> AnomalyError:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 COMMANDS = (
-    *("status", "errors", "records", "requeue", "compare", "export"),
+    *("enqueue", "status", "errors", "records", "requeue", "compare", "export"),
+    *("try-image", "try-detector"),
     *("page", "doctor", "init", "migrate", "check-sql", "resume-detector"),
 )
 """In the order of the help. The module of a command has its name, with `_` for `-`."""

@@ -52,6 +52,7 @@ CONTRACTS = {
     ),
     "release_ask": Contract("image_sha256 config scope record_id token", "record_id"),
     "mapped_task_count": Contract("batch_id", "tasks"),
+    "enqueue_records": Contract("source keys image_urls captured_ats attributes", "added", ("on conflict",)),
     "end_batch": Contract("batch_id", "batch_id"),
     "end_chunk": Contract(f"{_TRY} chunk tally", "chunk", ("ended_at is null", "not exists", "'claimed'")),
     "fail_record": Contract(f"{_END} permanent attempts_max", "status", ("'claimed'", "from held")),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from anomaly.detectors.base import Detector, DetectorConnection
+from anomaly.detectors.base import Detector, DetectorConnection, ExplainingDetector
 from anomaly.detectors.chat import ANTHROPIC_MESSAGES, OPENAI_CHAT, ChatModel
 from anomaly.detectors.endpoint import health, session
 from anomaly.detectors.generic import GenericDetector
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from anomaly.settings import Settings
     from anomaly.transport.session import PooledSession
 
-__all__ = ["DIALECTS", "Detector", "DetectorConnection", "from_connection", "health", "session"]
+__all__ = ["DIALECTS", "Detector", "DetectorConnection", "ExplainingDetector", "from_connection", "health", "session"]
 
-DIALECTS: dict[str, Callable[[DetectorConnection, PooledSession, Settings], Detector]] = {
+DIALECTS: dict[str, Callable[[DetectorConnection, PooledSession, Settings], ExplainingDetector]] = {
     "reference": partial(GenericDetector, dialect="reference"),
     "generic": partial(GenericDetector, dialect="generic"),
     "openai_chat": partial(ChatModel, dialect=OPENAI_CHAT),
@@ -31,7 +31,7 @@ DIALECTS: dict[str, Callable[[DetectorConnection, PooledSession, Settings], Dete
 }
 
 
-def from_connection(connection: DetectorConnection, session: PooledSession, settings: Settings) -> Detector:
+def from_connection(connection: DetectorConnection, session: PooledSession, settings: Settings) -> ExplainingDetector:
     """Return a detector of the dialect that the connection's extra `dialect` names, or else of the dialect `reference`.
 
     Raises:

@@ -27,6 +27,12 @@ def number(value: Any) -> float:
     return found
 
 
+def boolean(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("it is neither true nor false")  # noqa: TRY004  # as above
+    return value
+
+
 def text(value: Any) -> str:
     if isinstance(value, dict | list):
         raise ValueError("it is not a string")  # noqa: TRY004  # as above

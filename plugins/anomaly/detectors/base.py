@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from anomaly.detectors.endpoint import Reply
     from anomaly.models.answers import Answer, Verdict
     from anomaly.models.quota import Quota
     from anomaly.models.records import Image
@@ -50,6 +51,39 @@ class Detector(Protocol):
         Raises:
             DetectorAnswerInvalid, DetectorRefused: as in `ask`.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldFinding:
+    """One expression of the mapping, applied to an answer."""
+
+    field: str
+    expression: str
+    found: str
+    """The value in a few words."""
+    expected: str
+    problem: str
+    """Empty if the value fits, or if an optional one is missing."""
+
+
+class ExplainingDetector(Detector, Protocol):
+    """A detector that shows how it reads an answer."""
+
+    def send(self, image: Image, *, idempotency_key: str) -> Reply:
+        """Send exactly one request and return the answer, without reading it. Raises as `ask`."""
+        ...
+
+    def explain(self, raw: bytes) -> list[FieldFinding]:
+        """Return what each expression of the mapping finds in an answer.
+
+        Raises:
+            DetectorAnswerInvalid, DetectorRefused: it has no document to which the mapping applies.
+        """
+        ...
+
+    def redacted(self, raw: bytes) -> bytes:
+        """Return an answer without the secrets that the connection sends."""
         ...
 
 

@@ -21,7 +21,8 @@ from anomaly.errors import DetectorAnswerInvalid, DetectorRefused
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from anomaly.detectors.base import DetectorConnection
+    from anomaly.detectors.base import DetectorConnection, FieldFinding
+    from anomaly.detectors.endpoint import Reply
     from anomaly.models.answers import Answer, Verdict
     from anomaly.models.records import Image
     from anomaly.settings import Settings
@@ -105,12 +106,24 @@ class ChatModel:
         return self._endpoint.ask(image, self._body, read=self.read, idempotency_key=idempotency_key)
 
     def read(self, raw: bytes) -> Verdict:
+        return self._mapping.verdict(self._fields(raw))
+
+    def send(self, image: Image, *, idempotency_key: str) -> Reply:
+        return self._endpoint.post(*self._body(image), idempotency_key=idempotency_key)
+
+    def explain(self, raw: bytes) -> list[FieldFinding]:
+        return self._mapping.explain(self._fields(raw))
+
+    def redacted(self, raw: bytes) -> bytes:
+        return self._endpoint.redacted(raw)
+
+    def _fields(self, raw: bytes) -> dict[str, Any]:
+        """Return the model's report with the fields of the answer around it."""
         answer = parse_json(raw)
         try:
-            fields = {**self._report(answer), "model": answer.get("model"), "usage": answer.get("usage")}
+            return {**self._report(answer), "model": answer.get("model"), "usage": answer.get("usage")}
         except (LookupError, TypeError, AttributeError, ValueError) as exc:
             raise DetectorAnswerInvalid(f"the model's answer is not of its dialect's shape ({type(exc).__name__})") from exc
-        return self._mapping.verdict(fields)
 
 
 def _openai_body(request: RequestOptions) -> dict[str, Any]:

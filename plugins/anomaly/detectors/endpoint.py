@@ -65,6 +65,7 @@ class Reply(NamedTuple):
     """An answer, not parsed yet."""
 
     raw: bytes
+    status: int
     headers: Mapping[str, str]
     latency_ms: float
 
@@ -122,7 +123,11 @@ class Endpoint:
                 raw = self._raw(response)
         except REQUEST_ERRORS as exc:
             raise from_exception(exc, origin=self._origin) from exc
-        return Reply(raw, headers=response.headers, latency_ms=(time.monotonic() - began) * 1000)
+        return Reply(raw, status=response.status, headers=response.headers, latency_ms=(time.monotonic() - began) * 1000)
+
+    def redacted(self, raw: bytes) -> bytes:
+        """Return an answer without the secrets that the connection sends."""
+        return self._redaction.raw(raw)
 
     def _raw(self, response: BaseHTTPResponse) -> bytes:
         if response.status // 100 == 2:  # noqa: PLR2004  # a success

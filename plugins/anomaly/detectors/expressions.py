@@ -31,7 +31,7 @@ class Expression:
             parsed = jmespath.compile(text).parsed
         except JMESPathError as exc:
             raise misconfigured(f"the extra 'answer': {field!r} is not a JMESPath expression") from exc
-        self.text = text
+        self.field, self.text = field, text
         self._whole = ParsedResult(text, parsed)
         self._paths = list(_paths(parsed))
 

@@ -14,7 +14,8 @@ from anomaly.detectors.redaction import Redaction, plain_headers
 from anomaly.detectors.response import FIELDS, AnswerMapping
 
 if TYPE_CHECKING:
-    from anomaly.detectors.base import DetectorConnection
+    from anomaly.detectors.base import DetectorConnection, FieldFinding
+    from anomaly.detectors.endpoint import Reply
     from anomaly.models.answers import Answer, Verdict
     from anomaly.models.records import Image
     from anomaly.settings import Settings
@@ -51,6 +52,15 @@ class GenericDetector:
 
     def read(self, raw: bytes) -> Verdict:
         return self._mapping.verdict(parse_json(raw))
+
+    def send(self, image: Image, *, idempotency_key: str) -> Reply:
+        return self._endpoint.post(*self._body(image), idempotency_key=idempotency_key)
+
+    def explain(self, raw: bytes) -> list[FieldFinding]:
+        return self._mapping.explain(parse_json(raw))
+
+    def redacted(self, raw: bytes) -> bytes:
+        return self._endpoint.redacted(raw)
 
 
 def _body(options: Options) -> tuple[dict[str, object], request_body.Body]:

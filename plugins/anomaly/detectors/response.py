@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import jmespath
 
 from anomaly.detectors import answer_fields as fields
+from anomaly.detectors.base import FieldFinding
 from anomaly.detectors.expressions import FAILURES, Expression
 from anomaly.detectors.options import misconfigured
 from anomaly.errors import DetectorAnswerInvalid
@@ -20,7 +21,20 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-FIELDS = ("score", "is_anomaly", "threshold", "label", "reason", "regions", "heatmap", "model", "version", "usage", "cost")
+FIELDS: dict[str, tuple[Callable[[Any], object], str]] = {
+    "score": (fields.number, "a finite number"),
+    "is_anomaly": (fields.boolean, "true or false"),
+    "threshold": (fields.number, "a finite number"),
+    "label": (fields.text, "a text"),
+    "reason": (fields.text, "a text"),
+    "regions": (fields.objects, "a list of objects"),
+    "heatmap": (fields.png, "a PNG in base64"),
+    "model": (fields.text, "a text"),
+    "version": (fields.text, "a text"),
+    "usage": (fields.an_object, "an object"),
+    "cost": (fields.number, "a finite number"),
+}
+"""The fields that an answer may have: how each is converted, and what is expected."""
 _TOLERANCE = 1e-6
 """Share of a range by which rounding may take a score beyond it."""
 _EXPRESSION_CHARS = 80
@@ -80,6 +94,23 @@ class AnswerMapping:
             cost=optional("cost", fields.number),
             heatmap=optional("heatmap", fields.png),
         )
+
+    def explain(self, document: Any) -> list[FieldFinding]:
+        """Return what each expression finds in a parsed answer."""
+        found = self._find(document)
+        return [self._explained(expression, document, found.get(name)) for name, expression in self._expressions.items()]
+
+    def _explained(self, expression: Expression, document: Any, value: Any) -> FieldFinding:
+        name, problem = expression.field, ""
+        convert, expected = FIELDS[name]
+        if name in {"score", "is_anomaly"} and not expression.has_source(document):
+            value, problem = None, "it is not in the answer"
+        elif value is not None:
+            try:
+                convert(value)
+            except FAILURES as exc:
+                problem = str(exc) if type(exc) is ValueError else "its expression cannot be computed"
+        return FieldFinding(field=name, expression=expression.text, found=fields.described(value), expected=expected, problem=problem)
 
     def _find(self, document: Any) -> dict[str, Any]:
         """Return the value of each expression; in place of one that cannot be computed, the exception."""

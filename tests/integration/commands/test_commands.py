@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.integration.commands.conftest import Installation
+    from tests.parts.installation import Installation
 
 
 def test_status_counts_the_backlog_and_names_runs_and_the_oldest_due_record(installation: Installation) -> None:

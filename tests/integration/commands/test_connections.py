@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from tests.integration.commands.conftest import Installation
+    from tests.parts.installation import Installation
 
 ROOT = Path(__file__).resolve().parents[3]
 PREFIX = "AIRFLOW_CONN_"

@@ -8,7 +8,6 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from PIL import Image
 from psycopg.conninfo import conninfo_to_dict
 
@@ -18,7 +17,7 @@ from tests.parts.http_stub import HttpStub, Reply
 from tests.parts.record_builders import an_answer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import pytest
 
     from embedded.s3 import S3
     from tests.parts.record_builders import RecordsDb
@@ -94,6 +93,11 @@ class Installation:
         self.db.do("insert into anomaly.records (image_url, captured_at) values (%(url)s, '2026-01-01')", url=url)
         return url
 
+    def put(self, key: str, body: bytes) -> str:
+        """Put an object below the prefix of the archive, and return its address."""
+        self.s3.client().put_object(Bucket=self.s3.bucket, Key=f"{self.prefix}/{key}", Body=body)
+        return f"s3://{self.s3.bucket}/{self.prefix}/{key}"
+
     def run(self, *arguments: str) -> Said:
         """Run a command in this process. Its output never has a secret."""
         self._capsys.readouterr()
@@ -102,9 +106,3 @@ class Installation:
         for secret in (API_KEY, self.s3.secret_key, str(conninfo_to_dict(self.db.dsn)["password"])):
             assert secret not in out + err
         return Said(status, out, err)
-
-
-@pytest.fixture
-def installation(db: RecordsDb, s3: S3, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Installation]:
-    with HttpStub() as stub:
-        yield Installation(db, s3, stub, monkeypatch, capsys)
