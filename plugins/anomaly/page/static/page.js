@@ -1,14 +1,12 @@
 // Behaviour that every page shares. Without scripts, links and forms still work.
+import { shortTime } from "./times.js";
 
 const showTimes = (within) => {
-  const short = { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hour12: false };
-  const thisYear = new Date().getFullYear();
   for (const time of within.querySelectorAll("time[datetime]")) {
     const at = new Date(time.dateTime);
     if (!Number.isNaN(at.valueOf())) {
       time.title = time.textContent;
-      const year = at.getFullYear() === thisYear ? {} : { year: "numeric" };
-      time.textContent = at.toLocaleString(undefined, { ...short, ...year });
+      time.textContent = shortTime(at);
     }
   }
 };

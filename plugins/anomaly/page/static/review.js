@@ -1,6 +1,7 @@
 // The review queue: one key decides and goes on, arrows only move, the next images are loaded before they are asked for.
 import "./heat.js";
 import { decide, onChange, onKeys, undo, unsaved } from "./decisions.js";
+import { shortTime } from "./times.js";
 import { zoomable } from "./zoom.js";
 
 const AHEAD = 3;
@@ -89,7 +90,7 @@ const show = () => {
     at("record-link").href = record.page;
     text("score", number(record.score));
     text("threshold", record.threshold === null ? "" : `threshold ${number(record.threshold)}`);
-    text("captured", record.image_at ? new Date(record.image_at).toLocaleString() : "–");
+    text("captured", record.image_at ? shortTime(new Date(record.image_at)) : "–");
     text("detector", record.detector);
     const mine = decided.get(record.record_id);
     text("review-state", mine ? `${mine}, by you` : record.review ? `${record.review}, by ${record.reviewed_by}` : "to be reviewed");
