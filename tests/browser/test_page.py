@@ -26,7 +26,7 @@ def count(window: Window, query: str) -> int:
 
 def saved(window: Window) -> None:
     """Wait until the server has every decision."""
-    window.page.wait_for_function("(localStorage.getItem('anomaly.outbox') ?? '[]') === '[]'")
+    window.page.wait_for_function("() => (localStorage.getItem('anomaly.outbox') ?? '[]') === '[]'")
 
 
 def text(locator: Locator) -> str:
@@ -94,7 +94,7 @@ def test_a_decision_is_kept_until_the_server_answers(window: Window) -> None:
     window.open("/review")
     window.page.route("**/decisions", lambda route: route.fulfill(status=503, body=""))
     window.page.keyboard.press("a")
-    window.page.wait_for_function("document.getElementById('review-state').textContent.startsWith('Not saved yet')")
+    window.page.wait_for_function("() => document.getElementById('review-state').textContent.startsWith('Not saved yet')")
     assert count(window, REVIEWS) == 0
     window.page.unroute("**/decisions")
     window.open("/gallery")
