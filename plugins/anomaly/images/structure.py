@@ -30,7 +30,8 @@ JPEG_PADDING_MAX = 64 * 1024
 """Most bytes between segments: fill bytes, and what belongs to no segment."""
 PNG_PROFILES_MAX = 16
 CHUNKS_MAX = 10_000
-"""Most chunks of a PNG or WebP and most blocks of a GIF, besides one for each 64 bytes of the file."""
+"""Most chunks of a PNG or WebP and most blocks of a GIF, besides those that the size of the file allows."""
+BYTES_PER_CHUNK, BYTES_PER_GIF_BLOCK = 1024, 200
 GIF_HEADER_BYTES, GIF_BLOCK_BYTES = 13, 255
 RUN_PX_PER_BYTE_MAX = 128
 """Most pixels for each byte of a BMP with run lengths: a run of 255 takes two bytes."""
@@ -64,8 +65,8 @@ def read_structure(content: bytes) -> Iterator[Structure]:
             yield from (Structure(media_type, *size) for size in read(content))
 
 
-def _steps_max(content: bytes) -> int:
-    return CHUNKS_MAX + len(content) // 64
+def _chunks_max(content: bytes, chunk_bytes: int = BYTES_PER_CHUNK) -> int:
+    return CHUNKS_MAX + len(content) // chunk_bytes
 
 
 def _read_jpeg(content: bytes) -> Iterator[tuple[int, int]]:
@@ -123,7 +124,7 @@ def _check_scans(content: bytes, at: int, scans_max: int) -> None:
 
 def _read_png(content: bytes) -> Iterator[tuple[int, int]]:
     view, at, profiles, has_picture = memoryview(content), 8, 0, False
-    for _ in range(_steps_max(content)):
+    for _ in range(_chunks_max(content)):
         length, kind = struct.unpack_from(">I4s", content, at)
         end = at + 8 + length
         if end + 4 > len(content):
@@ -144,7 +145,7 @@ def _read_png(content: bytes) -> Iterator[tuple[int, int]]:
         if profiles > PNG_PROFILES_MAX:
             raise ImageTooExpensive(f"more than {PNG_PROFILES_MAX} colour profiles")
         at = end + 4
-    raise ImageTooExpensive(f"more than {_steps_max(content)} chunks")
+    raise ImageTooExpensive(f"more than {_chunks_max(content)} chunks")
 
 
 def _read_webp(content: bytes) -> Iterator[tuple[int, int]]:
@@ -152,7 +153,7 @@ def _read_webp(content: bytes) -> Iterator[tuple[int, int]]:
     if riff_end > len(content):
         raise EOFError("shorter than it declares")
     at, width, height, has_picture = 12, 0, 0, False
-    for _ in range(_steps_max(content)):
+    for _ in range(_chunks_max(content)):
         if at + 8 > riff_end:
             if not has_picture:
                 raise ValueError("no picture")
@@ -165,7 +166,7 @@ def _read_webp(content: bytes) -> Iterator[tuple[int, int]]:
             width, height = max(width, sizes[0]), max(height, sizes[1])
         has_picture = has_picture or kind in {b"VP8 ", b"VP8L", b"ANMF"}
         at += 8 + length + length % 2
-    raise ImageTooExpensive(f"more than {_steps_max(content)} chunks")
+    raise ImageTooExpensive(f"more than {_chunks_max(content)} chunks")
 
 
 def _webp_size(content: bytes, kind: bytes, at: int) -> tuple[int, int] | None:
@@ -192,7 +193,7 @@ def _read_gif(content: bytes) -> Iterator[tuple[int, int]]:
         raise ValueError("no header")
     width, height, flags = struct.unpack_from("<HHB", content, 6)
     at, in_block, has_picture = GIF_HEADER_BYTES + _palette_bytes(flags), False, False
-    for _ in range(_steps_max(content)):
+    for _ in range(_chunks_max(content, BYTES_PER_GIF_BLOCK)):
         if at >= len(content):
             raise EOFError("ends before its first picture does")
         kind = content[at]
@@ -214,7 +215,7 @@ def _read_gif(content: bytes) -> Iterator[tuple[int, int]]:
             raise ValueError("no picture")
         else:
             at += 1
-    raise ImageTooExpensive(f"more than {_steps_max(content)} blocks")
+    raise ImageTooExpensive(f"more than {_chunks_max(content, BYTES_PER_GIF_BLOCK)} blocks")
 
 
 def _palette_bytes(flags: int) -> int:

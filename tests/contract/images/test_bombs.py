@@ -20,7 +20,7 @@ from tests.parts.fuzzing import fuzz
 from tests.parts.image_bombs import bmp, bombs, gif, png, png_chunk
 from tests.parts.measure_bombs import code_of
 
-CPU_S = 5.0
+CPU_S = 1.0
 MEMORY_BYTES = 300_000_000
 
 
