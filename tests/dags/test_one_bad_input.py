@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
 
+from anomaly.maintenance.doctor import Doctor
 from tests.dags.conftest import ANSWER, SECRET, a_png
 from tests.parts.http_stub import Reply
 
@@ -188,6 +190,18 @@ WRONG_SETTINGS: dict[str, tuple[Callable[[World], dict[str, str]], str]] = {
     "a setting out of bounds": (env(ANOMALY_DETECTOR_SLOTS="0"), "ANOMALY_DETECTOR_SLOTS"),
     "a setting that does not exist": (env(ANOMALY_DETECTOR_SLOT="4"), "ANOMALY_DETECTOR_SLOT"),
 }
+
+
+@pytest.mark.parametrize("what", WRONG_SETTINGS)
+def test_the_doctor_finds_a_wrong_setting_beforehand(what: str, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrange, said = WRONG_SETTINGS[what]
+    world.add(1)
+    for name, value in (world.env | arrange(world)).items():
+        monkeypatch.setenv(name, value)
+    problems = [finding.problem for finding in Doctor(os.environ).findings() if finding.problem]
+    assert any(said in problem for problem in problems), problems
+    assert world.statuses() == {"pending": 1}
+    assert world.counted("records", "attempts") == {0: 1}
 
 
 @pytest.mark.parametrize("what", WRONG_SETTINGS)

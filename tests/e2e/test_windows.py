@@ -1,7 +1,8 @@
-"""Windows with a real scheduler: a scheduled run, triggered runs, a backfill of seven days, and the same backfill again."""
+"""Runs with a real scheduler: windows of scheduled and triggered runs and of backfills, and a quota that four tasks share."""
 
 from __future__ import annotations
 
+import bisect
 import json
 import os
 import socket
@@ -22,7 +23,7 @@ from embedded import airflow, connections, job
 from embedded.errors import StartFailed
 from embedded.process import ROOT, wait_until_ready
 from tests.dags.conftest import ANSWER, a_png
-from tests.parts.http_stub import HttpStub, Reply
+from tests.parts.http_stub import HttpStub, Reply, Seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,6 +35,7 @@ WITHIN_S = 300
 HOUR = (datetime.now(UTC).hour + 12) % 24
 """Start of the daily intervals: half a day from now, so that no scheduled run starts during the test."""
 FIRST = datetime(2026, 1, 1, HOUR, tzinfo=UTC)
+QUOTA = 300
 DAY, LEAST = timedelta(days=1), timedelta(microseconds=1)
 
 pytestmark = pytest.mark.timeout(3 * WITHIN_S)
@@ -74,6 +76,9 @@ class Scheduled:
 
     def asked(self) -> int:
         return len(self._stub.asked("/detect"))
+
+    def seen(self, path: str) -> list[Seen]:
+        return sorted(self._stub.asked(path), key=lambda seen: seen.at)
 
     # ── Airflow
 
@@ -117,6 +122,14 @@ def environment(folder: Path, postgres: Postgres, s3: S3, stub: HttpStub) -> dic
         connection_env.DB: postgres.dsn("windows"),
         connection_env.S3: connections.to_s3(s3),
         connection_env.DETECTOR: json.dumps({"conn_type": "http", "host": "127.0.0.1", "port": stub.port, "extra": extra}),
+        "AIRFLOW_CONN_ANOMALY_LIMITED": json.dumps(
+            {
+                "conn_type": "http",
+                "host": "127.0.0.1",
+                "port": stub.port,
+                "extra": {"dialect": "generic", "path": "/limited", "requests_per_minute": QUOTA},
+            }
+        ),
         connection_env.IMAGES: connections.to_images(stub.url("").rstrip("/")),
         "ANOMALY_LOG_FILE": str(folder / "anomaly_detection.log"),
         "ANOMALY_SCHEDULE": f"0 {HOUR} * * *",
@@ -133,6 +146,7 @@ def scheduled(postgres: Postgres, s3: S3, tmp_path_factory: pytest.TempPathFacto
     migrate(postgres.dsn("windows"))
     with HttpStub() as stub, psycopg.connect(postgres.dsn("windows"), autocommit=True, row_factory=dict_row) as sql:
         stub.at("/detect", ANSWER)
+        stub.at("/limited", ANSWER)
         made = Scheduled(folder, sql, stub, environment(folder, postgres, s3, stub))
         try:
             made.start()
@@ -209,3 +223,23 @@ def test_a_backfill_with_a_param_out_of_its_bounds_is_refused_and_nothing_is_que
     assert ended.returncode == 1
     assert "-c does not fit the DAG's params: Invalid input for param chunk_size: 0 is less than the minimum of 1" in ended.stderr
     assert scheduled.runs("backfill") == before
+
+
+def test_four_tasks_of_a_run_use_a_quota_to_95_percent_and_exceed_it_in_no_minute(scheduled: Scheduled) -> None:
+    start = FIRST - 100 * DAY
+    for _ in range(QUOTA + 20):
+        scheduled.add(start)
+    runs = len(scheduled.runs("manual"))
+    window = {"window_start": start.isoformat(), "window_end": (start + DAY).isoformat()}
+    run_id = scheduled.trigger(detector="anomaly_limited", chunk_size=20, batch_size=80, **window)
+    scheduled.await_runs("manual", runs + 1)
+    at = [seen.at for seen in scheduled.seen("/limited")]
+    busiest = max(bisect.bisect_left(at, begin + 60) - index for index, begin in enumerate(at))
+    assert len(at) == QUOTA + 20
+    assert 0.95 * QUOTA <= busiest <= QUOTA
+    [row] = scheduled.rows(
+        """select count(distinct map_index) as tasks from anomaly.chunks join anomaly.batches on batches.id = chunks.batch_id
+            where batches.run_id = %s""",
+        run_id,
+    )
+    assert row["tasks"] == 4

@@ -11,6 +11,9 @@ from anomaly.models.quota import Quota
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+LIMIT_MIN, LIMIT_MAX = 0.001, 1_000_000_000
+"""Bounds of a quota, within which the database can compute."""
+
 
 def misconfigured(sentence: str) -> Misconfigured:
     """Return the error for a mistake in the connection."""
@@ -63,19 +66,19 @@ class Options:
 
     def quota(self) -> Quota:
         return Quota(
-            requests_per_minute=self._above_zero("requests_per_minute"),
-            tokens_per_minute=self._above_zero("tokens_per_minute"),
+            requests_per_minute=self._limit("requests_per_minute"),
+            tokens_per_minute=self._limit("tokens_per_minute"),
             concurrency=self._count("concurrency"),
         )
 
-    def _above_zero(self, name: str) -> float | None:
+    def _limit(self, name: str) -> float | None:
         value = self.number(name)
-        if value is not None and value <= 0:
-            raise misconfigured(f"the extra {name!r} must be above 0")
+        if value is not None and not LIMIT_MIN <= value <= LIMIT_MAX:
+            raise misconfigured(f"the extra {name!r} must be from {LIMIT_MIN:g} to {LIMIT_MAX:,d}")
         return value
 
     def _count(self, name: str) -> int | None:
-        value = self._above_zero(name)
+        value = self._limit(name)
         if value is not None and value != int(value):
             raise misconfigured(f"the extra {name!r} must be a whole number")
         return None if value is None else int(value)

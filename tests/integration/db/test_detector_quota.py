@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from anomaly.db.detector_quota import HORIZON_S, PERIOD_S, PROBE_S, DetectorPauseStore, DetectorQuotaStore
-from anomaly.errors import Misconfigured
+from anomaly.errors import DatabaseUnavailable, Misconfigured
 from anomaly.models.quota import Demand, Quota, Share
 
 if TYPE_CHECKING:
@@ -271,6 +272,47 @@ def test_a_visit_that_is_cut_off_changes_nothing(db: RecordsDb) -> None:
         )
         cut.rollback()
     assert db.sql.execute("select * from anomaly.detectors, anomaly.detector_shares").fetchall() == before
+
+
+STEPS = [("detectors", "insert"), ("detector_shares", "delete"), ("detector_shares", "insert"), ("detectors", "update")]
+
+
+@pytest.mark.parametrize(("table", "event"), STEPS)
+def test_a_visit_that_dies_at_any_step_changes_nothing_and_the_task_that_waits_behind_it_gets_no_more_than_there_is(
+    db: RecordsDb, table: str, event: str
+) -> None:
+    query = "select * from anomaly.detectors left join anomaly.detector_shares using (detector)"
+    first, second = (a_task(db, holder, concurrency=10, requests_per_minute=600) for holder in "ab")
+    earlier = first.share(Demand(wanted=8, requests=2))
+    second.share(Demand(wanted=1))
+    before = db.rows(query)
+    with db.gate(table, event).shut():
+        visit = db.meanwhile(lambda: first.share(Demand(wanted=9, requests=2, hold_s=30.0, returned=earlier.starts[1:])))
+        db.await_blocked()
+        rival = db.meanwhile(lambda: second.share(Demand(wanted=9, requests=3)))
+        db.await_blocked(2)
+        db.do("select pg_terminate_backend(%(pid)s)", pid=db.blocked()[0])
+        with pytest.raises(DatabaseUnavailable):
+            visit.result(timeout=10)
+        assert db.rows(query) == before
+    share = rival.result(timeout=10)
+    assert share.hold_s == 0
+    assert sum(shares(db).values()) <= 10
+    assert min(gaps([*earlier.starts, *share.starts])) > 0.99 * PERIOD_S / 600
+
+
+@pytest.mark.parametrize(("table", "event"), STEPS)
+def test_two_visits_that_meet_at_any_step_come_one_after_the_other(db: RecordsDb, table: str, event: str) -> None:
+    tasks = [a_task(db, holder, concurrency=10, requests_per_minute=600) for holder in "ab"]
+    for task in tasks:
+        task.share(Demand(wanted=1))
+    with db.gate(table, event).shut():
+        visits = [db.meanwhile(partial(task.share, Demand(wanted=9, requests=3))) for task in tasks]
+        db.await_blocked(2)
+    found = [visit.result(timeout=10) for visit in visits]
+    assert sum(share.concurrency for share in found) <= 10
+    assert sum(shares(db).values()) <= 10
+    assert min(gaps([start for share in found for start in share.starts])) > 0.99 * PERIOD_S / 600
 
 
 def test_without_the_migration_it_says_what_is_missing(db: RecordsDb) -> None:
