@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import random
+import string
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +81,7 @@ BAD_ADDRESSES = {
     "http://[::1": "address_blocked",
 }
 BAD_ANSWERS: dict[str, tuple[Reply, str]] = {
+    "a redirect": (answered(b"", 302), "detector_refused"),
     "400": (answered({"detail": "bad image"}, 400), "detector_refused"),
     "403 about one image": (answered({"detail": "moderation"}, 403), "detector_refused"),
     "404 about one image": (answered({"detail": "no such camera"}, 404), "detector_refused"),
@@ -116,6 +119,34 @@ def test_each_of_forty_bad_records_among_four_hundred_good_ones_ends_with_its_ow
     assert {world.record(record_id)["attempts"] for record_id in bad} == {1}
     assert ended.state == "success"
     assert world.statuses()["done"] == GOOD
+
+
+LONG_LABEL = "".join(random.Random(1).choices(string.printable[:90], k=3900))  # incompressible, so that no row of an index holds it
+REFUSED_ROWS = {
+    "a trigger": (
+        """create function refuse() returns trigger language plpgsql as $$ begin raise exception 'not this one'; end $$;
+           create trigger refuse before insert on anomaly.ai_results for each row when (new.label <> '') execute function refuse()""",
+        "not this one",
+    ),
+    "a constraint": ("alter table anomaly.ai_results add constraint short check (label = '')", 'violates check constraint "short"'),
+    "an index": ("create index on anomaly.ai_results (label)", "index row size"),
+}
+
+
+@pytest.mark.parametrize("by", REFUSED_ROWS)
+def test_a_result_that_the_database_refuses_concerns_its_record_and_the_others_are_done(by: str, world: World) -> None:
+    statement, said = REFUSED_ROWS[by]
+    world.sql.execute(statement)
+    ids = world.add(6)
+    answer = {"score": 0.5, "is_anomaly": True}
+    world.detector(lambda seen: answered(answer | {"label": LONG_LABEL if seen.body == a_png(2) else ""}))
+    changed = detector(extra={"answer": {"score": "score", "is_anomaly": "is_anomaly", "label": "label"}})(world)
+    ended = world.run(env=changed)
+    refused = world.record(ids[2])
+    assert ended.state == "success"
+    assert world.statuses() == {"done": 5, "pending": 1}
+    assert (refused["last_error_code"], refused["attempts"]) == ("detector_answer_invalid", 1)
+    assert said in refused["last_error"]
 
 
 def refuses(status: int, body: object) -> Callable[[World], dict[str, str]]:
@@ -172,6 +203,7 @@ WRONG_SETTINGS: dict[str, tuple[Callable[[World], dict[str, str]], str]] = {
     "images that are too large for it": (refuses(413, {"error": "payload too large"}), "413"),
     "a path that it does not have": (refuses(404, {"detail": "Not Found"}), "404"),
     "a key without rights": (refuses(403, {"error": {"message": "no access to this model"}}), "403"),
+    "a detector that has moved": (refuses(301, b""), "answered 301"),
     "a wrong key": (refuses(401, {"error": {"message": "who are you"}}), "401"),
     "no credit": (refuses(402, {"error": {"message": "pay first"}}), "402"),
     "a mapping to a field that is not there": (refuses(200, {"result": {"probability": 0.5}}), "score"),

@@ -13,7 +13,7 @@ import hashlib
 import re
 import threading
 from base64 import b64encode
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
@@ -154,7 +154,7 @@ class Archive:
                 raise ClientError({"Error": {"Code": refused.get("Code", "unknown")}}, "DeleteObjects")
 
     def clock(self) -> datetime | None:
-        """Return the server's time, to the second; None if it sends no date."""
+        """Return the server's time, to the second; None if it sends no date that can be read."""
         with self._translated("read"):
             try:
                 head: Any = self._client.head_bucket(Bucket=self._bucket)
@@ -162,8 +162,9 @@ class Archive:
                 if code_of(exc) in ABSENT:  # some servers would create the bucket by a put
                     raise Misconfigured(f"there is no such bucket: {self._bucket!r}") from exc
                 head = exc.response
-        date = head["ResponseMetadata"].get("HTTPHeaders", {}).get("date")
-        return parsedate_to_datetime(date) if date else None
+        with suppress(KeyError, ValueError):
+            return parsedate_to_datetime(head["ResponseMetadata"]["HTTPHeaders"]["date"])
+        return None
 
     def _key(self, kind: str, config: str, image_sha256: str, batch: str | None, extension: str) -> str:
         return f"{self.prefix}{kind}/{config}/{image_sha256[:2]}/{image_sha256}{f'-{batch}' if batch else ''}.{extension}"

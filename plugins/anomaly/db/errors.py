@@ -20,6 +20,8 @@ WRONG_STATEMENT = "42"
 """The class of SQLSTATEs for syntax, names, types and privileges."""
 REFUSED_BY_SOURCE = (errors.LockNotAvailable, errors.DeadlockDetected, errors.IntegrityError, errors.DataError, errors.RaiseException)
 """Errors of a row, or of constraints and triggers of its table."""
+REFUSED_ROWS = frozenset({"22", "23", "27", "44", "54", "P0"})
+"""Classes of SQLSTATEs for a row that does not fit: values, constraints, triggers, checks of views, limits such as an index row's size."""
 LOGIN_REFUSED = (
     "authentication failed",
     "no password supplied",
@@ -67,8 +69,8 @@ def translate(exc: Exception) -> AnomalyError:
     message = _first_line(exc)
     if wrong := _what_is_wrong(exc, message):
         return Misconfigured(wrong)
-    if isinstance(exc, errors.DataError):
-        return DetectorAnswerInvalid(f"the records database cannot store this: {message}")
+    if (getattr(exc, "sqlstate", None) or "")[:2] in REFUSED_ROWS:
+        return DetectorAnswerInvalid(f"the records database refuses to store this: {message}")
     return DatabaseUnavailable(f"the records database is not available: {message}")
 
 

@@ -94,7 +94,7 @@ _BY_STATUS: dict[int, Kind] = {
 _BY_STATUS_CLASS: dict[int, Kind] = {
     1: DetectorAnswerInvalid,
     2: DetectorAnswerInvalid,
-    3: Misconfigured,  # a POST does not follow redirects
+    3: _REFUSED,  # a POST does not follow redirects
     4: _REFUSED,
 }
 _THROTTLED_STATUSES = {429, 529}

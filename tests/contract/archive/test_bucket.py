@@ -311,6 +311,14 @@ def test_a_bucket_that_is_there_and_writable_passes_the_check(archive: Archive) 
     archive.check()
 
 
+@pytest.mark.parametrize("date", ["never", "", "Mon, 99 Foo 2026 25:61:61 GMT", "9" * 400])
+def test_a_date_that_is_none_fails_no_check(at_stub: Archive, stub: HttpStub, date: str) -> None:
+    for path in ("/bucket", "/bucket/.writable"):
+        stub.at(path, Reply(headers={"Date": date}))
+    at_stub.check()
+    assert at_stub.clock() is None
+
+
 def test_a_bucket_that_is_not_there_fails_the_check(client: S3Client) -> None:
     with pytest.raises(Misconfigured, match="no such bucket"):
         Archive(client, "missing").check()

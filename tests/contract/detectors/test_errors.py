@@ -48,7 +48,7 @@ def test_every_status_has_an_error() -> None:
     ("status", "kind"),
     [
         (204, DetectorAnswerInvalid),
-        (302, Misconfigured),
+        (302, DetectorRefused),
         (400, DetectorRefused),
         (401, DetectorDenied),
         (402, OutOfCredit),
