@@ -17,7 +17,7 @@ NAVIGATION = {
     "Start": ["Overview <self>", "docs/your-own-table", "docs/detectors"],
     "Use": ["docs/page", "docs/commands", "docs/runs", "docs/backfill", "docs/error-codes"],
     "Operate": ["docs/operations", "docs/your-airflow", "docs/notifications", "docs/compose", "docs/scale"],
-    "Understand": ["docs/architecture", "docs/reliability", "docs/performance", ADRS],
+    "Understand": ["docs/architecture", "docs/reliability", "docs/bad-input", "docs/performance", ADRS],
     "Reference": ["docs/reference-detector", "docs/data-set", "CHANGELOG", "SECURITY"],
     "Contribute": ["CONTRIBUTING", "docs/releasing"],
 }

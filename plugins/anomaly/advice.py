@@ -42,7 +42,8 @@ ADVICE = {
         "the detector is overloaded and sent no Retry-After (503)", "state its limits in its connection, or give it more capacity"
     ),
     "detector_answer_invalid": Advice(
-        "the answer does not match the connection's description; `last_error` quotes it and names its key in the bucket",
+        "the answer does not match the connection's description, and `last_error` quotes it and names its key in the bucket; or the"
+        " database refuses to store it: a constraint, a trigger or a limit of yours",
         "correct the extra `answer` of the detector's connection; test with `anomaly try-detector --answer`",
     ),
     "internal_error": Advice("an exception that the project does not know, with its type", "report the traceback in the log as a bug"),

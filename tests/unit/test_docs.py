@@ -234,3 +234,13 @@ def test_every_link_inside_the_repository_leads_somewhere(page: Path) -> None:
         if "://" not in link and not (target.exists() and (not anchor or anchor in anchors(target))):
             dead.append(link)
     assert dead == []
+
+
+def test_the_table_of_bad_input_names_modules_and_tests_that_exist() -> None:
+    rows = re.findall(
+        r"\| `([\w/]+\.py)` \| `(tests/[\w/]+\.py)::(test_\w+)` \|$", (ROOT / "docs" / "bad-input.md").read_text(), re.MULTILINE
+    )
+    assert len(rows) > 30
+    for module, file, test in rows:
+        assert (ROOT / "plugins" / "anomaly" / module).is_file(), module
+        assert f"def {test}(" in (ROOT / file).read_text(), test
