@@ -64,7 +64,7 @@ def read(variable: str, value: str) -> EnvConnection:
     try:
         return _from_json(json.loads(value)) if value.lstrip().startswith("{") else _from_uri(value)
     except (ValueError, TypeError, AttributeError) as exc:
-        raise Misconfigured(f"{variable} is neither a connection URI nor JSON as Airflow reads them; .env.example shows both") from exc
+        raise Misconfigured(f"{variable} is neither a connection URI nor JSON for Airflow; docs/operations.md shows both") from exc
 
 
 def check(environ: Mapping[str, str]) -> None:
@@ -207,7 +207,7 @@ def _check_bucket(connection: EnvConnection) -> None:
 def _s3_client(connection: EnvConnection) -> Any:
     options = connection.extra.get("config_kwargs", {})
     if not isinstance(options, dict):
-        raise Misconfigured(f"{S3}: config_kwargs must be a JSON object, so write the connection as JSON; .env.example shows it")
+        raise Misconfigured(f"{S3}: config_kwargs must be a JSON object, so write the connection as JSON; docs/operations.md shows it")
     config = Config(**options).merge(Config(connect_timeout=TIMEOUT_S, read_timeout=TIMEOUT_S, retries={"total_max_attempts": 1}))
     return boto3.client(
         "s3",

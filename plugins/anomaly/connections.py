@@ -60,7 +60,7 @@ def connection(conn_id: str) -> Connection:
     except AirflowNotFoundException as exc:
         variable = f"AIRFLOW_CONN_{conn_id.upper()}"
         if os.environ.get(variable):  # Airflow ignores a variable that it cannot read
-            raise Misconfigured(f"{variable} is neither a connection URI nor JSON as Airflow reads them; .env.example shows both") from exc
+            raise Misconfigured(f"{variable} is neither a connection URI nor JSON for Airflow; docs/operations.md shows both") from exc
         raise Misconfigured(f"there is no connection {conn_id}: add it in Airflow's UI (Admin, Connections) or set {variable}") from exc
     if not isinstance(of.extra_dejson, dict):
         raise Misconfigured(f"the connection {conn_id}: its extra must be a JSON object")

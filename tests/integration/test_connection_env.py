@@ -121,7 +121,7 @@ def test_a_client_setting_that_does_not_exist(s3: S3) -> None:
 @pytest.mark.parametrize("options", ["s3=path", "%7B%22s3%22%3A+%7B%7D%7D", "1"])
 def test_client_settings_as_text_in_a_uri(options: str) -> None:
     said = refusal(connection_env.S3, f"aws://key:secret@/?bucket=images&config_kwargs={options}")
-    assert said == f"{connection_env.S3}: config_kwargs must be a JSON object, so write the connection as JSON; .env.example shows it"
+    assert said == f"{connection_env.S3}: config_kwargs must be a JSON object, so write the connection as JSON; docs/operations.md shows it"
 
 
 def s3_refusal(server: S3, **extra: Any) -> str:

@@ -32,7 +32,7 @@ def config_of(conn_id: str, extra: Mapping[str, Any], settings: Settings) -> Con
     options = extra.get("config_kwargs", {})
     if not isinstance(options, dict):
         raise Misconfigured(
-            f"the connection {conn_id}: config_kwargs must be a JSON object, so write the connection as JSON; .env.example shows it"
+            f"the connection {conn_id}: config_kwargs must be a JSON object, so write the connection as JSON; docs/operations.md shows it"
         )
     try:
         return Config(**{**client_config(settings, endpoint_url=extra.get("endpoint_url")), **options})

@@ -40,7 +40,7 @@ def guarded(what: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Findi
     except Exception as exc:  # noqa: BLE001  # the other checks have to run
         # Without its message, which may quote the connection and its password.
         yield Finding(
-            what, f"{type(exc).__name__}: check that the connection is a URI or JSON as Airflow reads it; .env.example shows both"
+            what, f"{type(exc).__name__}: check that the connection is a URI or JSON as Airflow reads it; docs/operations.md shows both"
         )
 
 

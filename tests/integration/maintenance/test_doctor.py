@@ -102,14 +102,14 @@ def test_a_wrong_password_is_told_and_the_other_checks_go_on(patient: Patient) -
 @pytest.mark.parametrize("value", ["postgresql://user:pa/ss-word@host:5432/db", '{"conn_type": "postgres", "password": "pa/ss-word", '])
 def test_a_connection_that_cannot_be_read_is_told_without_its_password(patient: Patient, value: str) -> None:
     patient.set("AIRFLOW_CONN_ANOMALY_DB", value)
-    sentence = "AIRFLOW_CONN_ANOMALY_DB is neither a connection URI nor JSON as Airflow reads them; .env.example shows both"
+    sentence = "AIRFLOW_CONN_ANOMALY_DB is neither a connection URI nor JSON for Airflow; docs/operations.md shows both"
     assert patient.bad() == [f"BAD anomaly_db: {sentence}", f"BAD pool: {sentence}"]
 
 
 @pytest.mark.parametrize("wrong", ["{}", "retries", ["a"], 5])
 def test_options_of_the_client_that_are_no_object_are_told_with_what_to_write(patient: Patient, wrong: Any) -> None:
     patient.set_bucket(config_kwargs=wrong)
-    sentence = "config_kwargs must be a JSON object, so write the connection as JSON; .env.example shows it"
+    sentence = "config_kwargs must be a JSON object, so write the connection as JSON; docs/operations.md shows it"
     assert patient.bad() == [f"BAD anomaly_s3: the connection anomaly_s3: {sentence}"]
 
 
