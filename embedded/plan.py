@@ -58,7 +58,7 @@ class Plan:
             yield f"embedded: {_and(embedded)}, because {_and(unset)} {'is' if len(unset) == 1 else 'are'} not set"
         for variable in SERVICES:
             if not self.embeds(variable):
-                yield f"yours: {connection_env.described(variable, environ[variable])} ({variable})"
+                yield f"yours: {_described(variable, environ[variable])} ({variable})"
         if self.demo:
             yield "demo: photos of solar cells are added as records, because of --demo" if self.given else LICENCE
         if self.demo and self.given:
@@ -82,6 +82,23 @@ def check_records(plan: Plan, dsn: str) -> None:
             "photos of the demo wait in your database and would go to your detector: start with --demo to send them, or delete them: "
             "delete from anomaly.records where status in ('pending', 'claimed') and attributes ? 'demo'"
         )
+
+
+def _described(variable: str, value: str) -> str:
+    """Return where a connection leads, without its secrets.
+
+    Raises:
+        Misconfigured: the value cannot be parsed.
+    """
+    of = connection_env.read(variable, value)
+    host, separator, rest = (of.host or "").rpartition("@")  # a host that is a URL may hold a password
+    address = (rest if separator else host or rest) + (f":{of.port}" if of.port else "")
+    match variable:
+        case str() if variable == DB:
+            return f"the database {of.extra.get('dbname') or of.schema or ''} at {address or of.extra.get('host') or 'its default host'}"
+        case str() if variable == S3:
+            return f"the bucket {of.extra.get('bucket')} at {of.extra.get('endpoint_url') or 'AWS'}"
+    return f"the detector at {address}"
 
 
 def _and(names: list[str]) -> str:

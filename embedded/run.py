@@ -14,7 +14,8 @@ import psycopg
 import requests
 from filelock import FileLock, Timeout
 
-from anomaly import connection_env, env_names
+from anomaly import env_names
+from anomaly.connection_trial import try_connections
 from anomaly.errors import AnomalyError
 from anomaly.escaping import escaped
 from anomaly.settings import Settings
@@ -57,24 +58,24 @@ def _fail(exc: Exception, code: int) -> int:
 def _run_locked(options: argparse.Namespace, progress: Progress) -> int:
     """Check settings and connections, then run with a lock on the state folder."""
     env_names.check(os.environ)
-    Settings.from_environ(os.environ)
+    settings = Settings.from_environ(os.environ)
     plan = Plan.of(os.environ, demo=options.demo)
-    connection_env.check(os.environ)
+    tried = list(try_connections(os.environ, settings, image=options.image))
     options.state.mkdir(parents=True, exist_ok=True)
     lock = FileLock(options.state / "run.lock")
     try:
         with lock.acquire(timeout=0):
-            return _run(options, plan, progress)
+            return _run(options, plan, tried, progress)
     except Timeout:
         raise AlreadyRunning("another bin/run uses this folder; stop it first") from None
 
 
-def _run(options: argparse.Namespace, plan: Plan, progress: Progress) -> int:
+def _run(options: argparse.Namespace, plan: Plan, tried: Sequence[str], progress: Progress) -> int:
     stack = Stack(options.state.resolve(), port=options.port, plan=plan, progress=progress)
     stack.stop_leftovers()
     state.require_free(options.port)
     since = datetime.now(UTC)
-    for line in plan.lines(os.environ):
+    for line in [*plan.lines(os.environ), *tried]:
         progress.print(line)
     with stop_on_exit(stack):
         airflow = stack.start(records=options.records)
@@ -113,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=_port, default=PORT, metavar="P", help="port of Airflow's pages (8080)")
     parser.add_argument("--state", type=Path, default=STATE, metavar="FOLDER", help="folder for all data (.state)")
     parser.add_argument("--demo", action="store_true", help="add the demo's photos as records, also with connections of yours")
+    parser.add_argument("--image", type=Path, metavar="FILE", help="image to try your detector with (a plain grey one)")
     return parser
 
 

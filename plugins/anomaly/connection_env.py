@@ -9,7 +9,7 @@ import contextlib
 import json
 import socket
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import boto3
@@ -18,7 +18,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from anomaly.errors import Misconfigured
+from anomaly.errors import AnomalyError, Misconfigured
 from anomaly.models.source import EXTRA as SOURCE
 
 if TYPE_CHECKING:
@@ -55,6 +55,17 @@ class EnvConnection:
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
+class HasAddress(Protocol):
+    """The fields of a connection that make an address: of one from the environment or of Airflow's own."""
+
+    @property
+    def host(self) -> str | None: ...
+    @property
+    def port(self) -> int | None: ...
+    @property
+    def schema(self) -> str | None: ...
+
+
 def read(variable: str, value: str) -> EnvConnection:
     """Parse the value of an environment variable as Airflow does.
 
@@ -75,7 +86,7 @@ def check(environ: Mapping[str, str]) -> None:
     """
     for variable, check_service in {DB: _check_database, S3: _check_bucket, DETECTOR: _check_detector}.items():
         if environ.get(variable):
-            with _translating(variable):
+            with translating(variable):
                 check_service(read(variable, environ[variable]))
     if environ.get(IMAGES):
         read(IMAGES, environ[IMAGES])  # it names no host to connect to
@@ -87,33 +98,16 @@ def records_dsn(environ: Mapping[str, str]) -> str:
     Raises:
         Misconfigured: the variable cannot be parsed, or libpq does not know one of the extras.
     """
-    with _translating(DB):
-        return _dsn(read(DB, environ[DB]))
-
-
-def described(variable: str, value: str) -> str:
-    """Return where a connection leads, without its secrets.
-
-    Raises:
-        Misconfigured: the value cannot be parsed.
-    """
-    of = read(variable, value)
-    host, separator, rest = (of.host or "").rpartition("@")  # a host that is a URL may hold a password
-    address = (rest if separator else host or rest) + (f":{of.port}" if of.port else "")
-    match variable:
-        case str() if variable == DB:
-            return f"the database {of.extra.get('dbname') or of.schema or ''} at {address or of.extra.get('host') or 'its default host'}"
-        case str() if variable == S3:
-            return f"the bucket {of.extra.get('bucket')} at {of.extra.get('endpoint_url') or 'AWS'}"
-    return f"the detector at {address}"
+    with translating(DB):
+        return dsn(read(DB, environ[DB]))
 
 
 @contextlib.contextmanager
-def _translating(variable: str) -> Iterator[None]:
+def translating(variable: str) -> Iterator[None]:
     """Raise what a library raises about the values of a connection as Misconfigured. Its text may quote a password."""
     try:
         yield
-    except Misconfigured:
+    except AnomalyError:
         raise
     except Exception as exc:  # noqa: BLE001  # libraries raise any error about a value that they do not expect
         raise Misconfigured(f"{variable}: a field or an extra has a value that cannot be used ({type(exc).__name__})") from None
@@ -158,7 +152,12 @@ def _unquoted(part: str | None) -> str | None:
     return unquote(part) if part else None
 
 
-def _dsn(connection: EnvConnection) -> str:
+def dsn(connection: EnvConnection) -> str:
+    """Return the DSN of a database, without the extras that are meant for Airflow's hook.
+
+    Raises:
+        Misconfigured: libpq does not know one of the extras.
+    """
     extra = {key: str(value) for key, value in connection.extra.items() if key not in HOOK_EXTRAS | {SOURCE}}
     password = _token(connection) if connection.extra.get("iam") else connection.password
     fields = {"host": connection.host, "port": connection.port, "user": connection.login, "password": password}
@@ -181,10 +180,10 @@ def _token(connection: EnvConnection) -> str:
 
 
 def _check_database(connection: EnvConnection) -> None:
-    dsn = _dsn(connection)
-    server = conninfo_to_dict(dsn)
+    conninfo = dsn(connection)
+    server = conninfo_to_dict(conninfo)
     try:
-        psycopg.connect(dsn).close()
+        psycopg.connect(conninfo).close()
     except psycopg.Error as exc:
         address = f"{server.get('host', 'its host')}:{server.get('port', 5432)}"
         raise Misconfigured(f"{DB}: the database at {address} cannot be used: {_first_line(exc)}; correct it, or unset it") from exc
@@ -195,7 +194,7 @@ def _check_bucket(connection: EnvConnection) -> None:
     if not bucket:
         raise Misconfigured(f'{S3} names no bucket; add "bucket" to its extra')
     try:
-        _s3_client(connection).head_bucket(Bucket=bucket)
+        s3_client(connection).head_bucket(Bucket=bucket)
     except ClientError as exc:
         status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         problem = {404: "does not exist; create it", 403: "refuses these keys; correct them"}.get(status or 0, f"answers {status}")
@@ -204,7 +203,12 @@ def _check_bucket(connection: EnvConnection) -> None:
         raise Misconfigured(f"{S3}: the S3 service cannot be used: {_first_line(exc)}; correct it, or unset it") from exc
 
 
-def _s3_client(connection: EnvConnection) -> Any:
+def s3_client(connection: EnvConnection) -> Any:
+    """Return a client without retries.
+
+    Raises:
+        Misconfigured: its options are no JSON object.
+    """
     options = connection.extra.get("config_kwargs", {})
     if not isinstance(options, dict):
         raise Misconfigured(f"{S3}: config_kwargs must be a JSON object, so write the connection as JSON; docs/operations.md shows it")
@@ -219,10 +223,16 @@ def _s3_client(connection: EnvConnection) -> Any:
     )
 
 
+def address(of: HasAddress, scheme: str) -> str:
+    """Return the URL in a connection. The host may be a whole URL with a path; the schema names the scheme, by default *scheme*."""
+    host = of.host or ""
+    parts = urlsplit(host if "://" in host else f"{of.schema or scheme}://{host}")
+    return parts._replace(netloc=f"{parts.netloc}:{of.port}").geturl() if of.port and not parts.port else parts.geturl()
+
+
 def _check_detector(connection: EnvConnection) -> None:
-    host = connection.host or ""
-    parts = urlsplit(host if "://" in host else f"{connection.schema or 'http'}://{host}")
-    port = connection.port or parts.port or (443 if parts.scheme == "https" else 80)
+    parts = urlsplit(address(connection, "http"))
+    port = parts.port or (443 if parts.scheme == "https" else 80)
     if not parts.hostname:
         raise Misconfigured(f"{DETECTOR} names no host")
     try:

@@ -7,7 +7,6 @@ import json
 import os
 from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from airflow.configuration import conf
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -21,6 +20,7 @@ from anomaly import detectors
 from anomaly.archive import opening
 from anomaly.archive.errors import FOREIGN as BUCKET_ERRORS
 from anomaly.archive.errors import translated
+from anomaly.connection_env import address
 from anomaly.db.client import Database
 from anomaly.db.detector_quota import DetectorPauseStore
 from anomaly.db.errors import FOREIGN as DATABASE_ERRORS
@@ -157,7 +157,7 @@ def image_rules() -> ImageRules:
     """Return the rules for image hosts; the connection is optional."""
     if not (of := _optional(IMAGES)):
         return ImageRules()
-    return ImageRules.from_extra(of.extra_dejson, host=_address(of, "https") if of.host else None)
+    return ImageRules.from_extra(of.extra_dejson, host=address(of, "https") if of.host else None)
 
 
 def _optional(conn_id: str) -> Connection | None:
@@ -182,7 +182,7 @@ def detector(conn_id: str, settings: Settings) -> Iterator[detectors.ExplainingD
     of = connection(conn_id)
     with contextlib.ExitStack() as opened:
         with _translating(conn_id):
-            base_url = _address(of, "http")
+            base_url = address(of, "http")
             spec = detectors.DetectorConnection(base_url=base_url, login=of.login, password=of.password, extra=of.extra_dejson)
             session = opened.enter_context(detectors.session(settings, base_url))
             made = detectors.from_connection(spec, session, settings)
@@ -193,7 +193,7 @@ def detector_health(conn_id: str, settings: Settings) -> int | None:
     """Return the status of the detector's health check; None if its dialect has none or it does not respond."""
     of = connection(conn_id)
     with _translating(conn_id):
-        base_url = _address(of, "http")
+        base_url = address(of, "http")
     return detectors.health(base_url, of.extra_dejson.get("dialect", "reference"), settings)
 
 
@@ -201,7 +201,7 @@ def detector_health(conn_id: str, settings: Settings) -> int | None:
 def webhook() -> Webhook | None:
     """Return the webhook that receives notifications, or None if there is no connection for it."""
     of = _optional(WEBHOOK)
-    return Webhook(_address(of, "https"), of.password or "") if of else None
+    return Webhook(address(of, "https"), of.password or "") if of else None
 
 
 def metrics(context: Context) -> Metrics:
@@ -216,10 +216,3 @@ def metrics(context: Context) -> Metrics:
 def tasks_at_once() -> int:
     """Return the number of tasks of all DAGs that Airflow runs at the same time."""
     return conf.getint("core", "parallelism")
-
-
-def _address(of: Connection, scheme: str) -> str:
-    """Return the URL in a connection. The host may be a whole URL with a path; the schema names the scheme."""
-    host = of.host or ""
-    parts = urlsplit(host if "://" in host else f"{of.schema or scheme}://{host}")
-    return parts._replace(netloc=f"{parts.netloc}:{of.port}").geturl() if of.port and not parts.port else parts.geturl()

@@ -74,6 +74,7 @@ CONTRACTS = {
     "find_relations": Contract("", "schema_name table_name"),
     "register_source": Contract("source source_config", "found_until", ("on conflict",)),
     "set_source_position": Contract("source source_config found_until", "found_until", ("greatest(",)),
+    "try_claim": Contract("", "id", ("skip locked",)),
     "mark_alone": Contract(f"{_TRY} chunk record_id", "chunk", ("ended_at is null",)),
     "referenced_keys": Contract("after_sha256 before days size", "image_sha256 config image_key answer_key heatmap_key record_id"),
     "oldest_due": Contract("", "since age_s record_id image_url"),

@@ -69,6 +69,8 @@ def translate(exc: Exception) -> AnomalyError:
     message = _first_line(exc)
     if wrong := _what_is_wrong(exc, message):
         return Misconfigured(wrong)
+    if isinstance(exc, errors.DiskFull):
+        return DatabaseUnavailable(f"the disk of the records database is full: {message}")
     if (getattr(exc, "sqlstate", None) or "")[:2] in REFUSED_ROWS:
         return DetectorAnswerInvalid(f"the records database refuses to store this: {message}")
     return DatabaseUnavailable(f"the records database is not available: {message}")

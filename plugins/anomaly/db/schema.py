@@ -14,7 +14,7 @@ from yoyo.connections import parse_uri
 
 from anomaly.db import session
 from anomaly.db.errors import translating
-from anomaly.db.statements import FOLDER, no_sql
+from anomaly.db.statements import FOLDER, default_statements, no_sql
 from anomaly.errors import Misconfigured
 from anomaly.program import PROGRAM
 
@@ -99,6 +99,22 @@ def _applied(backend: _OneTransaction) -> list[str]:
         with backend.transaction():
             backend.apply_one(migration)
     return [migration.id for migration in todo]
+
+
+def try_claim(dsn: str) -> None:
+    """Try to lock a record as a claim does, or to create the schema if there is none, and roll back.
+
+    Raises:
+        DatabaseUnavailable: the database cannot be reached.
+        Misconfigured: the login is refused, or may not do this.
+    """
+    with translating(), _connect(dsn) as connection, connection.transaction(force_rollback=True):
+        if sentence := session.why_read_only(connection):
+            raise Misconfigured(sentence)
+        if connection.execute("select to_regclass('anomaly.records')").fetchone() == (None,):
+            _ensure_schema(connection)
+        else:
+            connection.execute(default_statements().text("try_claim"))
 
 
 def missing_migrations(dsn: str) -> list[str]:
