@@ -73,7 +73,7 @@ def data_folder() -> Path:
     spec = find_spec("elpv_dataset")
     folder = Path(spec.origin).parent / "data" if spec and spec.origin else None
     if folder is None or not (folder / "labels.csv").is_file():
-        raise DatasetMissing("the package elpv-dataset is not installed: install requirements-dev.txt")
+        raise DatasetMissing("the package elpv-dataset is not installed: install requirements-demo.txt")
     return folder
 
 
