@@ -17,7 +17,7 @@ from embedded.process import ROOT, ChildProcess
 from embedded.state import LOOPBACK, secret
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 COMPONENTS = {
@@ -36,6 +36,7 @@ DEFAULTS = {
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
 }
 """Sized for two cores. Variables in the environment take precedence."""
+UNSCHEDULED = {"ANOMALY_SCHEDULE": "none"}
 API_TIMEOUT_S = 60
 """The first answers take long on a loaded machine."""
 
@@ -106,9 +107,15 @@ class Airflow:
             raise StartFailed(f"Airflow's tables could not be created; the log is {self._migration.log}")
         return True
 
-    def start(self) -> None:
-        for name, component in self._components.items():
-            self._command(component, *COMPONENTS[name][0])
+    def start(self, *, scheduled: bool = True) -> None:
+        """Start the components. Unless *scheduled*, the DAG has no schedule until `schedule` is called."""
+        for name in self._components:
+            self._start(name, {} if scheduled else UNSCHEDULED)
+
+    def schedule(self) -> None:
+        """Give the DAG its schedule, which the DAG processor reads from the environment."""
+        self._components["dag-processor"].stop()
+        self._start("dag-processor", {})
 
     def ready(self) -> bool:
         """Return whether the API answers and the scheduler is healthy."""
@@ -126,10 +133,12 @@ class Airflow:
     def request_stop(self) -> None:
         """Do nothing: its components stop one after another."""
 
-    def stop(self) -> None:
+    def stop(self, on_wait: Callable[[float], None] = lambda _: None) -> None:
+        """Stop the components. *on_wait* is called with the seconds that tasks have left."""
         self._migration.stop()
         for component in self._components.values():
-            component.stop()
+            component.stop(on_wait)
+            on_wait = lambda _: None  # noqa: E731  # the tasks end with the scheduler, which is the first
         self._session.close()
 
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, Any]:
@@ -146,8 +155,11 @@ class Airflow:
             raise StartFailed(f"Airflow refused {method} {path} with {answer.status_code}; its log is {self.log / 'api-server.log'}")
         return answer.status_code, answer.json() if answer.content else None
 
-    def _command(self, child: ChildProcess, *arguments: str) -> None:
-        child.start([sys.executable, "-m", "airflow", *arguments], cwd=ROOT, env=self._env)
+    def _start(self, name: str, env: Mapping[str, str]) -> None:
+        self._command(self._components[name], *COMPONENTS[name][0], env=env)
+
+    def _command(self, child: ChildProcess, *arguments: str, env: Mapping[str, str] | None = None) -> None:
+        child.start([sys.executable, "-m", "airflow", *arguments], cwd=ROOT, env=self._env | dict(env or {}))
 
 
 def schema_comment() -> str:

@@ -45,7 +45,7 @@ def enqueue(dsn: str, cells: Sequence[Cell], *, base_url: str, waiting: int, ima
     with psycopg.connect(dsn) as connection:
         connection.execute("lock table anomaly.records in share row exclusive mode")
         connection.execute(statement("move_images"), {"base_url": base_url})
-        before = row(connection, "demo_backlog")
+        before = row(connection, statement("demo_backlog"))
         numbers = range(before["enqueued"], before["enqueued"] + max(0, waiting - before["waiting"]))
         with connection.cursor() as cursor:
             cursor.executemany(statement("enqueue"), _records(numbers, cells, base_url, images))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
+from anomaly.db.statements import default_statements
 from embedded.errors import StartFailed
 from embedded.queries import row
 
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 DAG_ID = "anomaly_detection"
 PARSE_TIMEOUT_S = 120
 POLL_S = 0.5
-RATE_SAMPLES = 20
-"""Polls from which the rate is computed."""
+RATE_SAMPLES, RATE_MIN_S = 20, 2.0
+"""Polls from which the rate is computed, and the time that they must span."""
 HTTP_OK = 200
 
 
@@ -44,32 +45,69 @@ def wait_for_dag(airflow: Airflow, since: datetime) -> None:
     raise StartFailed(f"Airflow has not parsed the DAG {DAG_ID} within {PARSE_TIMEOUT_S} s; its log is {airflow.log / 'dag-processor.log'}")
 
 
-def trigger(airflow: Airflow) -> str:
+def trigger(airflow: Airflow, *, max_records: int | None) -> str:
     """Unpause the DAG and start a run; return its id."""
-    airflow.call("PATCH", f"dags/{DAG_ID}", {"is_paused": False})
-    _, run = airflow.call("POST", f"dags/{DAG_ID}/dagRuns", {"logical_date": None})
+    set_paused(airflow, paused=False)
+    conf = {} if max_records is None else {"max_records": max_records}
+    _, run = airflow.call("POST", f"dags/{DAG_ID}/dagRuns", {"logical_date": None, "conf": conf})
     return str(run["dag_run_id"])
 
 
-def watch(stack: Stack, airflow: Airflow, run_id: str, *, progress: Progress) -> str:
+def set_paused(airflow: Airflow, *, paused: bool) -> None:
+    airflow.call("PATCH", f"dags/{DAG_ID}", {"is_paused": paused})
+
+
+def is_paused(airflow: Airflow) -> bool:
+    _, found = airflow.call("GET", f"dags/{DAG_ID}")
+    return bool(found["is_paused"])
+
+
+class Rate:
+    """Records a second. The time before the first record ended is not part of it: tasks start then, and open their connections."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int]] = deque(maxlen=RATE_SAMPLES)
+
+    def add(self, at: float, ended: int) -> float | None:
+        """Note how many records have ended; return the rate, None if the time is too short to tell."""
+        if ended:
+            self._seen.append((at, ended))
+        if not self._seen or (took_s := at - self._seen[0][0]) < RATE_MIN_S:
+            return None
+        return (ended - self._seen[0][1]) / took_s
+
+
+def watch(stack: Stack, airflow: Airflow, run_id: str, *, max_records: int | None, progress: Progress) -> str:
     """Show progress until this run and all others have ended; return the state of this one."""
-    seen: deque[tuple[float, int]] = deque(maxlen=RATE_SAMPLES)
+    rate, statement = Rate(), default_statements().text("run_progress")
     with psycopg.connect(stack.dsn, autocommit=True) as connection:
         while (state := _state(airflow, run_id)) not in {"success", "failed"} or _unfinished_runs(airflow):
             stack.check()
             asked = time.monotonic()
-            now = row(connection, "progress", {"since": stack.began})
-            seen.append((time.monotonic(), now["ended"]))
-            progress.records(now["ended"], now["waiting"], rate=_rate(seen))
+            now = row(connection, statement, {"since": stack.began})
+            waiting = now["claimed"] + now["due"]
+            if max_records is not None:
+                waiting = min(waiting, max(0, max_records - now["ended"]))
+            progress.records(now["ended"], waiting, rate=rate.add(time.monotonic(), now["ended"]))
             # Counting a large table takes long: spend at most a tenth of the time on it.
             time.sleep(max(POLL_S, 9 * (time.monotonic() - asked)))
     progress.clear()
     return state
 
 
-def _rate(seen: deque[tuple[float, int]]) -> float:
-    (first_at, first), (last_at, last) = seen[0], seen[-1]
-    return (last - first) / (last_at - first_at) if last_at > first_at else 0.0
+def failure(airflow: Airflow, run_id: str) -> str | None:
+    """Return the sentence of the error that failed a run; None if no task of it has logged one."""
+    _, found = airflow.call("GET", f"dags/{DAG_ID}/dagRuns/{run_id}/taskInstances?state=failed&limit=100")
+    # `report` fails because others did, and is the last one.
+    failed = sorted(found["task_instances"], key=lambda task: (task["task_id"] != "report", task["end_date"] or ""))
+    for task in reversed(failed):
+        path = f"dags/{DAG_ID}/dagRuns/{run_id}/taskInstances/{task['task_id']}/logs/{task['try_number']}"
+        _, log = airflow.call("GET", f"{path}?map_index={task['map_index']}&full_content=true")
+        for line in reversed(log["content"]):
+            if isinstance(line, dict) and line.get("error_detail"):
+                error = line["error_detail"][0]
+                return str(error["exc_value"] or error["exc_type"])
+    return None
 
 
 def _state(airflow: Airflow, run_id: str) -> str:

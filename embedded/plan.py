@@ -11,7 +11,7 @@ from anomaly import connection_env
 from anomaly.connection_env import DB, DETECTOR, IMAGES, S3
 from anomaly.errors import Misconfigured
 from embedded.errors import RecordsMixed
-from embedded.queries import row
+from embedded.queries import row, statement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -72,7 +72,7 @@ def check_records(plan: Plan, dsn: str) -> None:
         RecordsMixed: there are such records.
     """
     with psycopg.connect(dsn) as connection:
-        found = row(connection, "strangers")
+        found = row(connection, statement("strangers"))
     if not plan.given and found["own"]:
         raise RecordsMixed(
             f"records that are not the demo's wait in its database, and its detector knows only photos of solar cells: set {DETECTOR}"

@@ -19,7 +19,7 @@ from embedded.process_group import ProcessGroup
 from embedded.state import LOOPBACK
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -103,12 +103,12 @@ class ChildProcess:
         if self._group:
             self._group.request_stop()
 
-    def stop(self) -> None:
-        """Stop it and all its descendants."""
+    def stop(self, on_wait: Callable[[float], None] = lambda _: None) -> None:
+        """Stop it and all its descendants. *on_wait* is called as by `ProcessGroup.stop`."""
         if self._process is None or self._group is None:
             return
         group, self._group = self._group, None
-        group.stop()
+        group.stop(on_wait)
         self._process.wait(timeout=10)
         (self._records / f"{group.pid}.json").unlink(missing_ok=True)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 import psutil
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 POLL_S = 0.05
@@ -56,10 +56,13 @@ class ProcessGroup:
             return []
         return [process for process in found if process.pid == self.pid or _works_in(process, self.folder)]
 
-    def stop(self) -> None:
-        """Send the stop signal, then SIGKILL after the time limit; none of its processes runs afterwards."""
+    def stop(self, on_wait: Callable[[float], None] = lambda _: None) -> None:
+        """Send the stop signal, then SIGKILL after the time limit; none of its processes runs afterwards.
+
+        Calls *on_wait* with the seconds that are left of the time limit, many times a second.
+        """
         self.request_stop()
-        self.wait_gone(self.stop_s)
+        self.wait_gone(self.stop_s, on_wait)
         deadline = time.monotonic() + KILL_S
         while (left := self.members()) and time.monotonic() < deadline:
             send(signal.SIGKILL, left)
@@ -69,11 +72,12 @@ class ProcessGroup:
         """Send the stop signal."""
         send(self.stop_signal, [member for member in self.members() if self.to_all or member.pid == self.pid])
 
-    def wait_gone(self, within_s: float) -> bool:
+    def wait_gone(self, within_s: float, on_wait: Callable[[float], None] = lambda _: None) -> bool:
         deadline = time.monotonic() + within_s
         while self.members():
             if time.monotonic() > deadline:
                 return False
+            on_wait(deadline - time.monotonic())
             time.sleep(POLL_S)  # as in stop()
         return True
 

@@ -38,10 +38,17 @@ class Progress:
             yield
         self.print(f"{time.monotonic() - self._started:5.1f} s  {name} ready")
 
-    def records(self, ended: int, waiting: int, *, rate: float) -> None:
-        """Show the number of records that are done and waiting, and the rate in records a second."""
-        left = f", about {waiting / rate:.0f} s left" if rate > 0 and waiting else ""
-        line = f"records: {ended} of {ended + waiting} done, {rate:.1f} records/s{left}"
+    def records(self, ended: int, waiting: int, *, rate: float | None) -> None:
+        """Show the number of records that are done and waiting, and the rate in records a second, None if it is not known yet."""
+        speed = "" if rate is None else f", {rate:.1f} records/s"
+        left = f", about {waiting / rate:.0f} s left" if rate and waiting else ""
+        self._show(f"records: {ended} of {ended + waiting} done{speed}{left}")
+
+    def stopping(self, claimed: int, left_s: float) -> None:
+        """Show how many records are in work, and for how long their tasks may still commit answers."""
+        self._show(f"stopping: {claimed} records in work have {left_s:.0f} s to get their answers committed; the rest stays due")
+
+    def _show(self, line: str) -> None:
         if self._console.is_terminal:
             self._status = self._status or self._console.status(line)
             self._status.start()

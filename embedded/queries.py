@@ -22,10 +22,10 @@ def statement(name: str) -> LiteralString:
     return found
 
 
-def row(connection: psycopg.Connection[Any], name: str, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Run a statement that returns one row; return the row by column name."""
+def row(connection: psycopg.Connection[Any], text: LiteralString, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Run a statement that returns at most one row; return the row by column name."""
     with connection.cursor(row_factory=dict_row) as cursor:
-        found = cursor.execute(statement(name), params).fetchone()
+        found = cursor.execute(text, params).fetchone()
     return found or {}
 
 

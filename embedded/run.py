@@ -19,15 +19,17 @@ from anomaly.connection_trial import try_connections
 from anomaly.errors import AnomalyError
 from anomaly.escaping import escaped
 from anomaly.settings import Settings
-from embedded import job, state, summary
-from embedded.errors import AlreadyRunning, EmbeddedError, StartFailed
+from embedded import disk, job, state, summary
+from embedded.errors import AlreadyRunning, EmbeddedError
 from embedded.plan import Plan
 from embedded.process import ROOT
 from embedded.progress import Progress
-from embedded.stack import Stack, stop_on_exit
+from embedded.stack import FIRST_RECORDS, Stack, stop_on_exit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from embedded.airflow import Airflow
 
 STATE = ROOT / ".state"
 RECORDS = 200
@@ -41,17 +43,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run_locked(options, progress)
     except EmbeddedError as exc:
-        return _fail(exc, exc.exit_code)
+        return _fail(str(exc), exc.exit_code, options)
     except AnomalyError as exc:
-        return _fail(exc, REFUSED)
+        return _fail(str(exc), REFUSED, options)
     except (psycopg.Error, requests.RequestException) as exc:
-        return _fail(StartFailed(f"a service of the run no longer answers: {str(exc).strip().splitlines()[0]}"), FAILED)
+        return _fail(f"a service of the run no longer answers: {str(exc).strip().splitlines()[0]}", FAILED, options)
+    except OSError as exc:
+        return _fail(f"{exc.filename or options.state}: {exc.strerror or exc}", FAILED, options)
     finally:
         progress.clear()
 
 
-def _fail(exc: Exception, code: int) -> int:
-    print(escaped(str(exc)), file=sys.stderr)  # noqa: T201  # the output of a command
+def _fail(sentence: str, code: int, options: argparse.Namespace) -> int:
+    full = disk.shortage(options.state)
+    print(escaped(f"{sentence}; {full}" if full else sentence), file=sys.stderr)  # noqa: T201  # the output of a command
     return code
 
 
@@ -78,30 +83,48 @@ def _run(options: argparse.Namespace, plan: Plan, tried: Sequence[str], progress
     for line in [*plan.lines(os.environ), *tried]:
         progress.print(line)
     with stop_on_exit(stack):
-        airflow = stack.start(records=options.records)
+        airflow = stack.start(records=options.records, limited=options.max_records is not None or options.no_run)
         with progress.starting("the DAG"):
             job.wait_for_dag(airflow, since)
-        run_id = job.trigger(airflow)
-        run_state = job.watch(stack, airflow, run_id, progress=progress)
-        page = f"{airflow.address}/dags/{job.DAG_ID}"
-        for line in summary.summary_lines(summary.outcome(stack.dsn, stack.began), page=page):
-            progress.print(line)
-        if run_state != "success":
-            progress.print(f"the run failed; see {page}/runs/{run_id} and {ROOT / 'logs' / 'anomaly_detection.log'}")
+        succeeded = options.no_run or _run_dag(stack, airflow, options, progress)
         if not options.once:
-            _wait_for_interrupt(stack, progress)
-        return 0 if run_state == "success" else FAILED
+            _wait_for_interrupt(stack, airflow, progress)
+        return 0 if succeeded else FAILED
 
 
-def _wait_for_interrupt(stack: Stack, progress: Progress) -> NoReturn:
-    """Wait until a signal raises Interrupted.
+def _run_dag(stack: Stack, airflow: Airflow, options: argparse.Namespace, progress: Progress) -> bool:
+    """Run the DAG and print what came of it; return whether it succeeded."""
+    limit = options.max_records or FIRST_RECORDS if stack.limited.exists() else None
+    run_id = job.trigger(airflow, max_records=limit)
+    run_state = job.watch(stack, airflow, run_id, max_records=limit, progress=progress)
+    if limit:
+        job.set_paused(airflow, paused=True)
+    page = f"{airflow.address}/dags/{job.DAG_ID}"
+    for line in summary.summary_lines(summary.outcome(stack.dsn, stack.began), page=page):
+        progress.print(line)
+    if limit:
+        progress.print(f"this start takes at most {limit} records; unpause the DAG on its page to process all that are due, as scheduled")
+    if run_state != "success":
+        reasons = [job.failure(airflow, run_id), summary.last_error(stack.dsn, stack.began), disk.shortage(stack.state)]
+        progress.print(f"the run failed: {'; '.join(reason for reason in reasons if reason) or 'no task has logged an error'}")
+        log_file = Path(Settings.from_environ(os.environ).log_file)
+        progress.print(f"its tasks: {page}/runs/{run_id}; its log: {ROOT / log_file}")
+    return run_state == "success"
+
+
+def _wait_for_interrupt(stack: Stack, airflow: Airflow, progress: Progress) -> NoReturn:
+    """Wait until a signal raises Interrupted. If the user unpauses the DAG meanwhile, give it its schedule.
 
     Raises:
         StartFailed: a service has ended by itself.
     """
-    progress.print("Airflow keeps running until Ctrl-C")
+    progress.print(f"Airflow keeps running until Ctrl-C: {airflow.address}/dags/{job.DAG_ID}")
     while True:
         stack.check()
+        if stack.limited.exists() and not job.is_paused(airflow):
+            stack.limited.unlink()
+            airflow.schedule()
+            progress.print("the DAG is unpaused and runs as scheduled")
         time.sleep(1)  # between two checks
 
 
@@ -111,6 +134,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--records", type=_count, default=RECORDS, metavar="N", help="demo records without a verdict when the run starts (200)"
     )
+    parser.add_argument(
+        "--max-records",
+        type=_limit,
+        metavar="N",
+        help=f"most records of the run, after which the DAG is paused (on your own records {FIRST_RECORDS} until you unpause the DAG)",
+    )
+    parser.add_argument("--no-run", action="store_true", help="start everything but no run, with the DAG paused")
     parser.add_argument("--port", type=_port, default=PORT, metavar="P", help="port of Airflow's pages (8080)")
     parser.add_argument("--state", type=Path, default=STATE, metavar="FOLDER", help="folder for all data (.state)")
     parser.add_argument("--demo", action="store_true", help="add the demo's photos as records, also with connections of yours")
@@ -121,6 +151,12 @@ def _parser() -> argparse.ArgumentParser:
 def _count(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"must be a whole number, not {text!r}")
+    return int(text)
+
+
+def _limit(text: str) -> int:
+    if not _count(text):
+        raise argparse.ArgumentTypeError("must be at least 1; use --no-run for none")
     return int(text)
 
 

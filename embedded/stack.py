@@ -8,8 +8,11 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import psycopg
+
 from anomaly import connection_env
 from anomaly.db.schema import migrate
+from anomaly.db.statements import default_statements
 from embedded import airflow, connections, kept_env, queries, signals, stale_runs
 from embedded.plan import check_records
 from embedded.postgres import Postgres
@@ -19,7 +22,7 @@ from embedded.s3 import S3
 from embedded.web import WebService, image_host, reference_detector
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from embedded.plan import Plan
@@ -29,13 +32,18 @@ if TYPE_CHECKING:
 READY_S = 120
 AIRFLOW_READY_S = 300
 AIRFLOW_DATABASE = "airflow"
+STOPPING_EVERY_S = 1.0
+FIRST_RECORDS = 100
+"""Most records that a start takes from a table of the user, until they unpause the DAG."""
 
 
 class Stack:
     """Airflow, and the embedded services of a plan."""
 
     def __init__(self, state: Path, *, port: int, plan: Plan, progress: Progress) -> None:
-        self._state = state
+        self.state = state
+        self.limited = state / "limited"
+        """Exists from a start that takes a limited number of records until the user unpauses the DAG."""
         self._port = port
         self._plan = plan
         self._progress = progress
@@ -58,15 +66,18 @@ class Stack:
 
     def stop_leftovers(self) -> None:
         """Stop the processes of an earlier start that was killed together with its watchdog."""
-        for folder in self._state.glob("*/running"):
+        for folder in self.state.glob("*/running"):
             stop_recorded(folder)
 
-    def start(self, *, records: int) -> airflow.Airflow:
-        """Start every service, enqueue demo records, and return Airflow, ready for the first run."""
+    def start(self, *, records: int, limited: bool) -> airflow.Airflow:
+        """Start every service, enqueue demo records, and return Airflow, ready for the first run.
+
+        If *limited*, or if the user's DAG has never been unpaused, it is paused and has no schedule.
+        """
         services = self._services()
         for service in services:
             service.start()
-        self._progress.print(f"starting {', '.join(service.name for service in services)} and airflow; logs are in {self._state}/*/logs")
+        self._progress.print(f"starting {', '.join(service.name for service in services)} and airflow; logs are in {self.state}/*/logs")
         self._wait_for(self.postgres)
         self.airflow = self._prepare_airflow()
         migrate(self.dsn)
@@ -75,7 +86,7 @@ class Stack:
         if self.images:
             self._wait_for(self.images)
             self._enqueue(self.images, records)
-        self._start_airflow(self.airflow)
+        self._start_airflow(self.airflow, limited=limited)
         for service in services[1:]:
             if service is not self.images:
                 self._wait_for(service)
@@ -93,7 +104,7 @@ class Stack:
     def stop(self) -> None:
         """Stop Airflow first, so that its tasks can release their records, then the other services."""
         if self.airflow:
-            self.airflow.stop()
+            self.airflow.stop(self._show_stopping())
         services = self._services()
         for service in services[1:]:
             service.request_stop()
@@ -112,22 +123,47 @@ class Stack:
         for name in (self.database, AIRFLOW_DATABASE):
             self.postgres.ensure_database(name)
         database = self.postgres.dsn(AIRFLOW_DATABASE, "postgresql+psycopg2")
-        settings = airflow.settings(self._state / "airflow", database=database, port=self._port) | self._connections()
+        settings = airflow.settings(self.state / "airflow", database=database, port=self._port) | self._connections()
         from_user = {name: value for name, value in os.environ.items() if name.startswith("AIRFLOW_CONN_ANOMALY_") and value}
-        kept_env.write(self._state / "env", from_user | settings)
-        prepared = airflow.Airflow(self._state / "airflow", env=settings)
+        kept_env.write(self.state / "env", from_user | settings)
+        prepared = airflow.Airflow(self.state / "airflow", env=settings)
         self.airflow = prepared
         if self.postgres.comment_on(AIRFLOW_DATABASE) != airflow.schema_comment():
             prepared.start_migration()
         return prepared
 
-    def _start_airflow(self, prepared: airflow.Airflow) -> None:
+    def _show_stopping(self) -> Callable[[float], None]:
+        """Return a function that shows the records in work, and the time that is left for them, once a second."""
+        shown_at = 0.0
+
+        def show(left_s: float) -> None:
+            nonlocal shown_at
+            if time.monotonic() - shown_at < STOPPING_EVERY_S:
+                return
+            shown_at = time.monotonic()
+            with contextlib.suppress(psycopg.Error), psycopg.connect(self.dsn, connect_timeout=2) as connection:
+                if claimed := queries.row(connection, default_statements().text("count_claimed"))["claimed"]:
+                    self._progress.stopping(claimed, left_s)
+
+        return show
+
+    def _start_airflow(self, prepared: airflow.Airflow, *, limited: bool) -> None:
         with self._progress.starting("airflow's tables"):
             while not prepared.migration_finished():
                 time.sleep(0.05)  # a process of its own; raises if it failed
         self.postgres.set_comment_on(AIRFLOW_DATABASE, airflow.schema_comment())
         stale_runs.end_stale_runs(airflow_dsn=self.postgres.dsn(AIRFLOW_DATABASE), records_dsn=self.dsn)
-        prepared.start()
+        if limited or (not self._plan.demo and not self._was_unpaused()):
+            self.limited.touch()
+            with psycopg.connect(self.postgres.dsn(AIRFLOW_DATABASE)) as connection:
+                connection.execute(queries.statement("pause"))
+        else:
+            self.limited.unlink(missing_ok=True)
+        prepared.start(scheduled=not self.limited.exists())
+
+    def _was_unpaused(self) -> bool:
+        with psycopg.connect(self.postgres.dsn(AIRFLOW_DATABASE)) as connection:
+            return queries.row(connection, queries.statement("is_paused")).get("is_paused") is False and not self.limited.exists()
 
     def _connections(self) -> dict[str, str]:
         values: dict[str, str] = {}

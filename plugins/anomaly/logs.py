@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from contextlib import nullcontext
 from logging.handlers import MemoryHandler
@@ -39,6 +40,17 @@ class _BufferedFile(MemoryHandler):
         super().close()
         if file:
             file.close()
+
+
+class _RotatedFile(ConcurrentRotatingFileHandler):
+    """Reports a file that cannot be written, on a full disk for instance, once to the root logger instead of for each line on stderr."""
+
+    _reported = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802  # the standard library's signature
+        if not self._reported:
+            self._reported = True
+            logging.getLogger().warning("the log file %s cannot be written: %s", self.baseFilename, sys.exc_info()[1])
 
 
 class _Formatter(logging.Formatter):
@@ -99,7 +111,7 @@ def to_file(path: str, *, max_bytes: int = 0, backups: int = 0) -> logging.Handl
     Raises:
         OSError: the file cannot be written.
     """
-    file = ConcurrentRotatingFileHandler(path, maxBytes=max_bytes, backupCount=backups, encoding="utf-8", unicode_error_policy="replace")
+    file = _RotatedFile(path, maxBytes=max_bytes, backupCount=backups, encoding="utf-8", unicode_error_policy="replace")
     for written in (path, file.lockFilename):  # it opens them with the first line, and only prints that it cannot
         Path(written).open("a").close()
     handler = _BufferedFile(BUFFERED_LINES, flushLevel=logging.INFO, target=file)

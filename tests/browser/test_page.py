@@ -30,7 +30,7 @@ def saved(window: Window) -> None:
 
 
 def text(locator: Locator) -> str:
-    return locator.inner_text().strip()
+    return str(locator.inner_text()).strip()  # playwright may be missing to mypy
 
 
 def test_each_page_fits_the_window(window: Window, look: tuple[int, str]) -> None:

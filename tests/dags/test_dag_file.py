@@ -121,3 +121,10 @@ def test_a_schedule_or_time_zone_that_is_wrong_is_named(
     monkeypatch.setenv(variable, value)
     with pytest.raises(ValueError, match=re.escape(sentence)):
         runpy.run_path(str(ROOT / "plugins" / "anomaly" / "dags" / f"{module}.py"))
+
+
+def test_a_schedule_of_none_is_no_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANOMALY_SCHEDULE", "none")
+    found = runpy.run_path(str(ROOT / "plugins" / "anomaly" / "dags" / "detection.py"))
+    assert found["timetable"]() is None
+    assert not found["DAG"].timetable.can_be_scheduled

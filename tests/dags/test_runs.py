@@ -199,6 +199,14 @@ def test_what_is_not_the_job_never_stops_it(world: World) -> None:
     assert world.counted("ai_results", "heatmap_key") == {None: 10}
 
 
+def test_the_error_that_fails_a_task_is_in_the_log_file(world: World) -> None:
+    world.add(1)
+    world.detector(Reply(status=401, body=b'{"detail": "the key was revoked"}', content_type="application/json"))
+    assert world.run().state == "failed"
+    errors = [line for line in world.log().splitlines() if " ERROR " in line]
+    assert sum("task failed DetectorDenied: " in line and "the key was revoked" in line for line in errors) == 1
+
+
 def test_the_log_file_tells_everything_and_no_secret(world: World) -> None:
     world.add(5)
     world.add_one(Reply(status=404))

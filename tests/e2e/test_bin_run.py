@@ -2,86 +2,37 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import signal
-import socket
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import psycopg
 import pytest
 
 from embedded.connections import DEMO_DATABASE
 from embedded.postgres import Postgres
-from embedded.process import ROOT
 from embedded.s3 import S3
+from tests.parts.bin_run import RUN_S, BinRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 RECORDS = 40
-RUN_S = 300
 
 pytestmark = pytest.mark.timeout(2 * RUN_S)
-
-
-class BinRun:
-    """`bin/run` with its own state folder."""
-
-    def __init__(self, state: Path) -> None:
-        self.state = state
-        self.output = state / "output.txt"
-        self.output.touch()
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            self.port = str(listener.getsockname()[1])
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANOMALY_", "AIRFLOW"))}
-        self._env = kept | {"PYTHONPATH": os.pathsep.join(str(ROOT / name) for name in ("", "plugins", "config"))}
-
-    def start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "embedded", "--once", "--records", str(RECORDS), "--state", str(self.state), "--port", self.port]
-        with self.output.open("wb") as output:
-            return subprocess.Popen(command, env=self._env, stdout=output, stderr=output)  # noqa: S603  # a constant command
-
-    def said(self) -> str:
-        return self.output.read_text()
-
-    def wait_for(self, words: str, process: subprocess.Popen[bytes]) -> None:
-        deadline = time.monotonic() + RUN_S
-        while words not in self.said():
-            assert time.monotonic() < deadline, self.said()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(0.1)
-                pytest.fail(f"it has ended: {self.said()}")
-
-    def processes(self) -> list[str]:
-        """Return the command lines of running processes that name its state folder."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                words = " ".join(process.cmdline())
-                if process.status() != psutil.STATUS_ZOMBIE and str(self.state) in words:
-                    found.append(words)
-            except psutil.Error:
-                continue
-        return found
 
 
 @pytest.fixture(scope="module")
 def bin_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BinRun]:
     """A run that was interrupted once while Airflow started, and then completed."""
     started = BinRun(tmp_path_factory.mktemp("state of a run"))
-    first = started.start()
+    first = started.start("--once", "--records", str(RECORDS))
     started.wait_for("tables ready", first)
     first.send_signal(signal.SIGINT)
     assert first.wait(60) == 130, started.said()
     assert "continues from here" in started.said()
     assert started.processes() == []
-    second = started.start()
+    second = started.start("--once", "--records", str(RECORDS))
     assert second.wait(RUN_S) == 0, started.said()
     yield started
     assert started.processes() == []

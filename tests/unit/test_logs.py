@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import re
+import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -162,3 +164,26 @@ def test_a_file_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> Non
     (tmp_path / "a.log").mkdir()
     with pytest.raises(OSError, match="a directory"):
         logs.to_file(str(tmp_path / "a.log"))
+
+
+FULL = """
+import logging, sys
+from anomaly import logs
+from anomaly.settings import Settings
+logging.basicConfig(stream=sys.stdout, format="%(message)s")
+logs.configure(Settings(log_file=sys.argv[1]))
+for number in range(3):
+    logging.getLogger("anomaly.test").warning("line %d", number)
+"""
+
+
+def test_a_full_disk_is_one_warning_and_no_line_on_stderr(tmp_path: Path) -> None:
+    (tmp_path / "full.log").symlink_to("/dev/full")
+    command = [sys.executable, "-c", FULL, str(tmp_path / "full.log")]
+    env = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    ended = subprocess.run(command, env=env, capture_output=True, text=True, check=True)  # noqa: S603  # our own text
+    said = ended.stdout.splitlines()
+    assert sorted(line for line in said if "line" in line) == ["line 0", "line 1", "line 2"]
+    (warning,) = (line for line in said if "line" not in line)
+    assert warning.endswith("cannot be written: [Errno 28] No space left on device")
+    assert ended.stderr == ""

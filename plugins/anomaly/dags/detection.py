@@ -110,12 +110,14 @@ class RetryDelayFromError(RetryPolicy):
         return RetryDecision.default()
 
 
-def timetable() -> CronDataIntervalTimetable:
-    """Return the schedule.
+def timetable() -> CronDataIntervalTimetable | None:
+    """Return the schedule; None if `ANOMALY_SCHEDULE` is `none`.
 
     Raises:
         ValueError: a variable is wrong; the sentence names it.
     """
+    if SCHEDULE == "none":
+        return None
     made = CronDataIntervalTimetable(SCHEDULE, timezone=time_zone())
     try:
         made.validate()

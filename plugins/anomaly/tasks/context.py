@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import difflib
 import gc
+import logging
 import os
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import get_current_context
+from airflow.sdk.exceptions import AirflowSkipException
 
 from anomaly import logs
-from anomaly.errors import Misconfigured
+from anomaly.errors import AnomalyError, Misconfigured
 from anomaly.escaping import escape_chain
 from anomaly.models.runs import Holder, Run, Window
 from anomaly.pipeline import runs
@@ -23,14 +25,20 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
+log = logging.getLogger(__name__)
+
 
 @contextlib.contextmanager
 def printable_errors() -> Iterator[None]:
-    """Escape the texts of the error that ends a task: Airflow writes it to the task's log with all its causes."""
+    """Log the error that ends a task, and escape its texts: Airflow writes it to the task's log with all its causes."""
     try:
         yield
+    except AirflowSkipException:
+        raise
     except Exception as exc:
         escape_chain(exc)
+        # The text of a foreign error may quote what no log may contain.
+        log.error("task failed %s%s", type(exc).__name__, f": {exc}" if isinstance(exc, AnomalyError) else "")  # noqa: TRY400  # as above
         raise
 
 

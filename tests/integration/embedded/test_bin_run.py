@@ -88,3 +88,22 @@ def test_a_bucket_that_does_not_exist_leaves_the_users_database_unchanged(refuse
     assert said == "the bucket elsewhere of AIRFLOW_CONN_ANOMALY_S3 does not exist; create it, or name another one"
     with psycopg.connect(postgres.dsn("theirs")) as connection:
         assert connection.execute("select 1 from pg_namespace where nspname = 'anomaly'").fetchone() is None
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    """The folder is on a disk of 8 MB, which only the process has mounted."""
+    state = tmp_path / "state"
+    state.mkdir()
+    if subprocess.run(["unshare", "-Urm", "true"], check=False, capture_output=True).returncode:  # noqa: S607  # of the system
+        pytest.skip("this machine allows no mounts of one's own")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("ANOMALY_", "AIRFLOW"))}
+    env |= {"PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}", "AIRFLOW_HOME": str(tmp_path / "airflow")}
+    start = f"mount -t tmpfs -o size=8m none '{state}' && exec '{sys.executable}' -m embedded --once --state '{state}' --port 0"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    command = ["unshare", "-Urm", "sh", "-c", start.replace("--port 0", f"--port {port}")]
+    ended = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=100)  # noqa: S603  # a constant command
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    (sentence,) = ended.stderr.splitlines()
+    assert sentence.endswith("MB left): free some space and start again")
+    assert "is full" in sentence

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from embedded.summary import Outcome, ScoredRecord, auroc, summary_lines
+from embedded.summary import LabelledRecord, Outcome, auroc, summary_lines
 
 SCORED = st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=60)
 
@@ -23,25 +23,24 @@ def test_without_both_labels_there_is_no_auroc() -> None:
     assert auroc([], []) is None
 
 
-def outcome(*scored: tuple[float, bool, bool | None]) -> Outcome:
-    found = [ScoredRecord(score=score, is_anomaly=called, is_defective=label) for score, called, label in scored]
-    return Outcome(states={"done": 4, "pending": 1}, committed=4, took_s=2.0, scored=found)
+def outcome(*labelled: tuple[float, bool, bool]) -> Outcome:
+    found = [LabelledRecord(*record) for record in labelled]
+    return Outcome(states={"done": 4, "pending": 1}, committed=4, anomalies=2, took_s=2.0, labelled=found)
 
 
 def test_the_summary_counts_states_rate_anomalies_and_errors_of_the_detector() -> None:
-    printed = list(
-        summary_lines(outcome((9, True, True), (8, False, True), (2, True, False), (1, False, False)), page="http://here/dags/x")
-    )
+    found = outcome((9, True, True), (8, False, True), (2, True, False), (1, False, False))
+    printed = list(summary_lines(found, page="http://here/dags/x"))
     assert printed[:3] == ["records: 4 done, 1 pending", "this run: 4 records in 2.0 s, 2.0 records/s", "anomalies: 2 of 4 records"]
     assert [line.split() for line in printed[4:6]] == [["defective", "1", "1"], ["normal", "1", "1"]]
     assert printed[6:] == ["AUROC: 1.000", "page: http://here/dags/x"]
 
 
 def test_records_without_labels_are_counted_but_not_compared() -> None:
-    printed = "\n".join(summary_lines(outcome((9, True, None), (1, False, None)), page=""))
-    assert "anomalies: 1 of 2 records" in printed
+    printed = "\n".join(summary_lines(outcome(), page=""))
+    assert "anomalies: 2 of 4 records" in printed
     assert "AUROC" not in printed
 
 
 def test_a_run_that_committed_nothing_has_a_rate_of_zero() -> None:
-    assert Outcome(states={}, committed=0, took_s=0.0, scored=[]).rate == 0
+    assert Outcome(states={}, committed=0, anomalies=0, took_s=0.0, labelled=[]).rate == 0
