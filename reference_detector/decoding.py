@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from anyio import BrokenWorkerProcess, CapacityLimiter, to_process
 from PIL import Image
 
-from reference_detector.errors import ImageTooExpensive
+from reference_detector.errors import ImageTooExpensive, Overloaded
 from reference_detector.photo import read_photo
 
 if TYPE_CHECKING:
@@ -49,11 +49,14 @@ class Decoder:
 
         Raises:
             ImageTooExpensive: it takes more memory or time than allowed.
+            Overloaded: no process could be started.
             DetectorError: as `read_photo`.
         """
         try:
             return await to_process.run_sync(_read, content, max_px, limiter=self._limiter)
         except BrokenWorkerProcess as exc:
+            if exc.args:  # anyio describes the failures of a start only
+                raise Overloaded("no process could be started to decode the image") from exc
             raise ImageTooExpensive(f"the image takes more than {CPU_S:g} s to decode") from exc
 
 

@@ -72,6 +72,6 @@ class NotReady(DetectorError):
 
 
 class Overloaded(DetectorError):
-    """Raised when the queue of images is full."""
+    """Raised when the queue of images is full, or no process can be started for one."""
 
     status, code, retry_after_s = 503, "overloaded", 1
