@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from tests.browser.conftest import Window
 
 pytestmark = pytest.mark.timeout(600)  # the first window waits until the detector is fitted and the photos are judged
+BARS_OUTSIDE = """() => [...document.querySelectorAll('.chart rect')].filter(bar => {
+    const box = bar.getBoundingClientRect(), chart = bar.ownerSVGElement.getBoundingClientRect();
+    return box.left < chart.left || box.right > chart.right || box.top < chart.top || box.bottom > chart.bottom;
+}).length"""
 REVIEWS = "select count(*) as n from anomaly.reviews"
 
 
@@ -49,6 +53,8 @@ def test_each_page_fits_the_window(window: Window, look: tuple[int, str]) -> Non
         window.save(f"{name}-{width}-{colours}")
         assert window.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (name, width)
         assert window.page.evaluate("document.documentElement.dataset.theme") == colours
+        if name == "overview":
+            assert window.page.evaluate(BARS_OUTSIDE) == 0
 
 
 def test_fifty_records_are_reviewed_by_keys_alone_and_undo_reaches_back_across_pages(window: Window) -> None:
