@@ -75,5 +75,5 @@ def usable_settings(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
             return Settings.from_environ(left), refused
         except Misconfigured as exc:
             refused.append(f"{exc}; correct it, or unset it")
-            for name in re.findall(rf"{PREFIX}[A-Z0-9_]+", str(exc)):
+            for name in re.findall(rf"{PREFIX}[A-Z0-9_]+", str(exc).partition("; did you mean")[0]):
                 left.pop(name, None)

@@ -276,14 +276,14 @@ def test_every_setting_that_is_refused_is_told_and_the_others_count() -> None:
     assert sorted(refused) == [
         "ANOMALY_DB_POOL_MIN must not be larger than ANOMALY_DB_POOL_MAX; correct it, or unset it",
         "ANOMALY_LEASE_S must be from 10 to 3600, not 9; correct it, or unset it",
-        "there is no setting ANOMALY_LEASES; correct it, or unset it",
+        "there is no setting ANOMALY_LEASES; did you mean ANOMALY_LEASE_S?; correct it, or unset it",
     ]
 
 
 def test_settings_that_are_refused_stop_no_other_check(patient: Patient) -> None:
     said = patient.said(environ={"ANOMALY_LEASES": "60"})
     assert [line for line in said if line.startswith("BAD")] == [
-        "BAD settings: there is no setting ANOMALY_LEASES; correct it, or unset it"
+        "BAD settings: there is no setting ANOMALY_LEASES; did you mean ANOMALY_LEASE_S?; correct it, or unset it"
     ]
     assert any(line.startswith("ok  anomaly_detector") for line in said)
 
