@@ -31,7 +31,7 @@ select p.at, p.record_id, e.*, a.*, f.*,
        as chosen
   from page as p
  cross join lateral (  -- as the next ones, by the key: a join would read the whole table
-        select r.image_url, status, to_jsonb(r) -> 'attributes' as attributes, attempts, last_error_code, last_error, processed_at
+        select source, source_key, r.image_url, status, to_jsonb(r) -> 'attributes' as attributes, attempts, last_error_code, last_error, processed_at
           from anomaly.records as r
          where r.id = p.record_id
          limit 1) as e

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import uuid
@@ -95,7 +96,8 @@ class Installation:
 
     def put(self, key: str, body: bytes) -> str:
         """Put an object below the prefix of the archive, and return its address."""
-        self.s3.client().put_object(Bucket=self.s3.bucket, Key=f"{self.prefix}/{key}", Body=body)
+        with contextlib.closing(self.s3.client()) as client:
+            client.put_object(Bucket=self.s3.bucket, Key=f"{self.prefix}/{key}", Body=body)
         return f"s3://{self.s3.bucket}/{self.prefix}/{key}"
 
     def run(self, *arguments: str) -> Said:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 COLUMNS = (
-    *("record_id", "image_url", "captured_at", "status", "attributes", "attempts", "last_error_code", "last_error", "processed_at"),
+    *("record_id", "source", "source_key"),
+    *("image_url", "captured_at", "status", "attributes", "attempts", "last_error_code", "last_error", "processed_at"),
     *("scored_at", "detector", "score", "threshold", "is_anomaly", "label", "reason", "regions", "reused", "cost", "run_id"),
     *("image_key", "answer_key", "heatmap_key", "needs_review", "review", "reviewed_by", "reviewed_at"),
 )

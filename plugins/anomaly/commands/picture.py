@@ -8,20 +8,28 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image as Pillow
 from PIL import ImageDraw
 
+from anomaly.images.validation import validated
+
 if TYPE_CHECKING:
     from anomaly.models.answers import Verdict
 
 COLOUR = (255, 0, 0)
+HEATMAP_MAX_PX = 50_000_000
 HEAT = 0.6
 """Opacity of the heat map where it is hottest."""
 
 
 def draw(content: bytes, verdict: Verdict) -> bytes:
-    """Return a PNG of the image with the regions and the heat map of a verdict."""
+    """Return a PNG of the image with the regions and the heat map of a verdict.
+
+    Raises:
+        RecordRejected: the heat map is not an image that can be decoded safely.
+    """
     with Pillow.open(io.BytesIO(content)) as opened:
         picture = opened.convert("RGB")
     if verdict.heatmap:
-        with Pillow.open(io.BytesIO(verdict.heatmap)) as opened:
+        heatmap = validated(verdict.heatmap, max_px=HEATMAP_MAX_PX, source="the heat map")
+        with Pillow.open(io.BytesIO(heatmap.content)) as opened:
             heat = opened.convert("L").resize(picture.size)
         mask = heat.point([round(each * HEAT) for each in range(256)])
         picture = Pillow.composite(Pillow.new("RGB", picture.size, COLOUR), picture, mask)

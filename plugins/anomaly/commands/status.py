@@ -53,12 +53,12 @@ def _read(database: Database, runs: int) -> dict[str, Any]:
     from anomaly.db.overview import OverviewStore
     from anomaly.db.stats import StatsStore
 
-    overview, counts = OverviewStore(database), StatsStore(database)
+    overview = OverviewStore(database)
     due = MaintenanceStore(database).oldest_due()
     return {
-        "backlog": dataclasses.asdict(counts.backlog()),
+        "backlog": overview.backlog(),
         "oldest_due": dataclasses.asdict(due) if due else None,
-        "task_records_per_s": counts.records_per_s(),
+        "task_records_per_s": StatsStore(database).records_per_s(),
         "open_runs": overview.open_batches(),
         "last_runs": overview.last_runs(runs),
     }
@@ -67,9 +67,10 @@ def _read(database: Database, runs: int) -> dict[str, Any]:
 def _tables(found: dict[str, Any]) -> Iterator[Group]:
     from anomaly.images.address import redacted
 
-    backlog, due, rate = found["backlog"], found["oldest_due"], found["task_records_per_s"]
-    states = [(state, backlog[state]) for state in ("due", "later", "claimed", "quarantined")]
-    yield table("Records that are not done", ("state", "records"), states)
+    due, rate = found["oldest_due"], found["task_records_per_s"]
+    states = ("due", "later", "claimed", "quarantined")
+    backlog = [(each["source"], *(each[state] for state in states)) for each in found["backlog"]]
+    yield table("Records that are not done", ("source", *states), backlog)
     if due:
         oldest = (due["record_id"], due["since"], due["age_s"] / 3600, redacted(due["image_url"] or ""))
         yield table("Oldest due record", ("id", "captured (UTC)", "hours ago", "image"), [oldest])

@@ -110,6 +110,7 @@ CONTRACTS = {
     "unfinished_chunks": Contract("batch_id map_index", "chunk", ("ended_at is null",)),
     "unreferenced_keys": Contract("keys image_sha256s days", "key"),
     "find_commit": Contract("record_id token", "token"),
+    "backlog_by_source": Contract("", "source due later claimed quarantined", ("limit",)),
     "compare_page": Contract(
         "first second window_end after_at after_id size examples",
         "after_at after_id records both_anomalous only_first only_second both_normal changed",

@@ -70,6 +70,10 @@ class OverviewStore:
         """Return the newest runs with their outcomes."""
         return self._database.fetch_all("last_runs", {"size": count})
 
+    def backlog(self) -> list[dict[str, Any]]:
+        """Return the counts of unfinished records by state, for each source; records without one have the source None."""
+        return self._database.fetch_all("backlog_by_source", {})
+
     def errors(self) -> list[dict[str, Any]]:
         """Return the error codes of unfinished records, with counts and an example of each."""
         return self._database.fetch_all("list_errors", {})

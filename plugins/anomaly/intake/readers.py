@@ -94,7 +94,7 @@ def read_bucket(address: str, objects: ImageObjects, rules: ImageRules) -> Itera
         Misconfigured: images may not come from the bucket, or it cannot be listed.
     """
     bucket, _, prefix = address.removeprefix(SCHEME).partition("/")
-    if not bucket:
+    if not address.startswith(SCHEME) or not bucket:
         raise Misconfigured(f"{address}: not an address such as s3://bucket/prefix")
     if bucket not in {objects.own_bucket, *rules.buckets}:
         raise Misconfigured(f"images may not come from the bucket {bucket}: add it to buckets in the extra of anomaly_images")

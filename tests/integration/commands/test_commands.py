@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def test_status_counts_the_backlog_and_names_runs_and_the_oldest_due_record(installation: Installation) -> None:
     installation.with_two_detectors()
     found = installation.run("status", "--json").json
-    assert {state: found["backlog"][state] for state in ("due", "claimed", "quarantined")} == {"due": 1, "claimed": 0, "quarantined": 1}
+    assert found["backlog"] == [{"source": None, "due": 1, "later": 0, "claimed": 0, "quarantined": 1}]
     assert found["oldest_due"]["record_id"] == 3
     assert [run["run_id"] for run in found["open_runs"]] == ["again", "run"]
     shown = installation.run("status").out

@@ -59,6 +59,19 @@ def test_the_last_runs_are_the_newest_with_the_outcomes_of_all_their_chunks(db: 
     assert [run["run_id"] for run in overview.last_runs(1)] == ["empty"]
 
 
+def test_the_backlog_is_counted_by_source_and_state(db: RecordsDb, overview: OverviewStore) -> None:
+    assert overview.backlog() == []
+    db.claims(1)
+    db.add(2)
+    db.do("update anomaly.records set not_before = now() + interval '1 hour' where id = 2")
+    db.do("update anomaly.records set source = 'shop.photos', source_key = id::text where id = 3")
+    db.add(1, status="quarantined")
+    assert overview.backlog() == [
+        {"source": None, "due": 0, "later": 1, "claimed": 1, "quarantined": 1},
+        {"source": "shop.photos", "due": 1, "later": 0, "claimed": 0, "quarantined": 0},
+    ]
+
+
 # ── errors
 
 

@@ -154,6 +154,7 @@ def test_an_overview_reads_its_page_by_an_index(db: RecordsDb, name: str, index:
     assert sum(node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) for node in found) <= 3 * FEW
 
 
-def test_the_backlog_is_counted_by_indexes_of_its_states(db: RecordsDb) -> None:
+@pytest.mark.parametrize("name", ["backlog", "backlog_by_source"])
+def test_the_backlog_is_counted_by_indexes_of_its_states(db: RecordsDb, name: str) -> None:
     configure(db.sql, lent=False)
-    assert indexes(scans(db, "backlog")) == {"records_pending", "records_claimed", "records_quarantined"}
+    assert indexes(scans(db, name)) == {"records_pending", "records_claimed", "records_quarantined"}

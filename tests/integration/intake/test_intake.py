@@ -166,8 +166,9 @@ def test_the_function_adds_rows_and_the_objects_of_a_bucket(installation: Instal
         row["image_url"] for row in installation.db.rows("select image_url from anomaly.records where image_url like 's3:%%' order by 1")
     ]
     assert urls == [f"{prefix}1.PNG", f"{prefix}2.jpg"]
-    with pytest.raises(Misconfigured, match="images may not come from the bucket other"):
-        anomaly.enqueue("s3://other/x/")
+    for address, sentence in (("s3://other/x/", "images may not come from the bucket other"), (URL, "not an address such as s3://")):
+        with pytest.raises(Misconfigured, match=sentence):
+            anomaly.enqueue(address)
 
 
 def test_the_documented_task_adds_its_rows(installation: Installation) -> None:
