@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from contextlib import closing
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from psycopg import errors
+from psycopg import DataError, errors
 from psycopg.rows import tuple_row
+from psycopg.types.datetime import TimestamptzLoader
 from psycopg.types.string import TextLoader
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ SESSION_SETTINGS = {
 have an index made for them; without one, Postgres still scans the table. No statement here is worth compiling. The statements are
 written for READ COMMITTED, and times in seconds need all their digits."""
 SQL_ASCII = "SQL_ASCII"
+FIRST_TIME, LAST_TIME = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _SET = "select set_config(name, value, false) from unnest(%s::text[], %s::text[]) as s (name, value)"
 _UNFIT = """
 select name from pg_settings
@@ -47,12 +50,26 @@ class LenientTextLoader(TextLoader):
         return bytes(data).decode("utf-8", "replace")
 
 
+class LenientTimeLoader(TimestamptzLoader):
+    """Reads times, those before the year 1 and after 9999 as the first and the last that Python has. Infinity is refused."""
+
+    def load(self, data: Buffer) -> datetime:
+        try:
+            return super().load(data)
+        except DataError:
+            text = bytes(data)
+            if text.endswith(b"infinity"):
+                raise
+            return FIRST_TIME if text.endswith(b"BC") or text.startswith(b"0001") else LAST_TIME
+
+
 def configure(connection: Connection[Any], *, lent: bool) -> None:
     """Set what the project's statements rely on. A session that is *lent* for a transaction gets only the settings of the client.
 
     It would keep other settings, and prepared statements, for the next client.
     """
     client_settings = dict(CLIENT_SETTINGS)
+    connection.adapters.register_loader("timestamptz", LenientTimeLoader)
     if server_encoding(connection) == SQL_ASCII:
         client_settings["client_encoding"] = SQL_ASCII  # the server would refuse to send bytes that are not UTF-8
         for name in ("text", "varchar", "bpchar", "name"):

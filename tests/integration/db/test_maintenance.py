@@ -201,6 +201,25 @@ def test_the_oldest_that_is_due_is_the_one_captured_first_of_those_that_may_be_c
     assert due.age_s == pytest.approx((datetime.now(UTC) - due.since).total_seconds(), abs=60)
 
 
+@pytest.mark.parametrize(
+    ("captured_at", "shown"),
+    [
+        ("0044-03-15 BC", datetime.min.replace(tzinfo=UTC)),
+        ("0001-01-01 00:00+14", datetime.min.replace(tzinfo=UTC)),
+        ("0001-01-01 00:00+00", datetime.min.replace(tzinfo=UTC)),
+        ("9999-12-31 23:59:59-12", datetime.max.replace(tzinfo=UTC)),
+        ("294275-01-01", datetime.max.replace(tzinfo=UTC)),
+    ],
+)
+def test_a_capture_time_that_python_does_not_have_is_read_as_the_nearest(
+    db: RecordsDb, store: MaintenanceStore, captured_at: str, shown: datetime
+) -> None:
+    db.do("insert into anomaly.records (image_url, captured_at) values ('http://h/a', %(at)s::timestamptz)", at=captured_at)
+    due = store.oldest_due()
+    assert due
+    assert due.since == shown
+
+
 def test_the_oldest_is_read_past_rows_that_somebody_else_holds(db: RecordsDb, store: MaintenanceStore) -> None:
     first, _ = db.add(2)
     with db.locked(first):
