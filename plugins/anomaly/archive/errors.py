@@ -65,6 +65,8 @@ _WRONG_OPTIONS = (
 
 def translated(exc: BotoCoreError | ClientError, what: str) -> AnomalyError:
     """Return the project's error for one of botocore; *what* begins its sentence."""
+    if isinstance(exc, boto.ParamValidationError):  # its text is a page of patterns
+        return Misconfigured(f"{what}: the bucket's name is not valid: it has neither s3:// nor a path")
     if isinstance(exc, ClientError):
         reason = _NEEDS_A_PERSON.get(code_of(exc))
         return Misconfigured(f"{what}: {reason}") if reason else ArchiveUnavailable(f"{what}: answered {code_of(exc)}")

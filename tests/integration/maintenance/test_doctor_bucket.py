@@ -67,3 +67,25 @@ def test_a_right_that_is_missing_is_named(patient: Patient, s3: S3, action: str,
     bad = patient.bad()
     assert any(line.startswith(begin) and "s3:ListBucket" in line for line in bad), bad
     assert all(line.startswith("BAD anomaly_s3: ") for line in bad)
+
+
+@pytest.mark.parametrize("bucket", ["arn:aws:s3:::photos", "s3://photos", "photos/2026"])
+def test_a_name_that_is_no_buckets_is_named(patient: Patient, bucket: str) -> None:
+    patient.set_bucket(bucket=bucket)
+    [line] = patient.bad()
+    assert "the bucket's name is not valid: it has neither s3:// nor a path" in line
+
+
+def test_an_address_with_the_bucket_in_it_or_without_a_scheme_is_bad_and_a_slash_at_its_end_is_not(patient: Patient, s3: S3) -> None:
+    for wrong in (f"{s3.endpoint_url}/{s3.bucket}", s3.endpoint_url.removeprefix("http://"), s3.endpoint_url.replace("http:", "https:")):
+        patient.set_bucket(endpoint_url=wrong)
+        [line] = patient.bad()
+        assert line.startswith("BAD anomaly_s3: ")
+    patient.set_bucket(endpoint_url=f"{s3.endpoint_url}/")
+    assert patient.bad() == []
+
+
+@pytest.mark.parametrize("style", ["path", "virtual", "auto"])
+def test_any_style_of_addresses_and_any_region_that_the_service_accepts_pass(patient: Patient, style: str) -> None:
+    patient.set_bucket(config_kwargs={"s3": {"addressing_style": style}}, region_name="eu-west-9")
+    assert patient.bad() == []

@@ -233,6 +233,31 @@ def test_a_token_opens_the_database_for_every_command(
     postgres.drop_database("no_tables")
 
 
+@pytest.mark.parametrize(
+    ("environ", "sentence"),
+    [
+        ({}, "You must specify a region"),
+        ({"AWS_DEFAULT_REGION": "eu-north-1"}, "Unable to locate credentials"),
+        ({"AWS_DEFAULT_REGION": "eu-north-1", "AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s"}, "refuses the login"),
+    ],
+)
+def test_a_token_that_cannot_be_made_or_is_refused_is_named(patient: Patient, environ: dict[str, str], sentence: str) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION", "AWS_REGION"):
+        patient.set(name, environ.get(name))
+    patient.set("AWS_EC2_METADATA_DISABLED", "true")
+    patient.set_database(make_conninfo(patient.database, password=""), iam=True)
+    [line, _] = [line for line in patient.bad() if "anomaly_db" in line or line.startswith("BAD pool")]
+    assert line.startswith("BAD anomaly_db: ")
+    assert sentence in line
+
+
+def test_a_server_without_tls_is_a_wrong_setting(patient: Patient) -> None:
+    patient.set_database(patient.database, sslmode="require")
+    [line, _] = patient.bad()
+    assert line.startswith("BAD anomaly_db: the records database refuses the login: ")
+    assert "server does not support SSL, but SSL was required" in line
+
+
 # ── verdicts
 
 
