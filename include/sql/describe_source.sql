@@ -17,7 +17,7 @@ select c.relkind::text as kind,
                    and k.attnum <> all(coalesce((select p.partattrs from pg_partitioned_table as p where p.partrelid = c.oid), ''::int2vector))))
           from pg_index as i
          where i.indrelid = c.oid and i.indisunique and i.indisvalid and i.indpred is null and i.indexprs is null) as unique_keys,
-       exists (select from pg_trigger as g where g.tgrelid = c.oid and g.tgname = 'anomaly_source' and g.tgenabled in ('O', 'A')) as has_trigger
+       array(select g.tgname::text from pg_trigger as g where g.tgrelid = c.oid and g.tgenabled in ('O', 'A')) as triggers
   from pg_class as c
   join pg_namespace as n on n.oid = c.relnamespace
   join pg_attribute as a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped

@@ -123,10 +123,15 @@ CLAIM_POINTS = (
 )
 
 
-def dies(point: Point, signal: str, *, retried: bool) -> Row:
-    """Return a row in which a task dies at this point; its retry continues, or the next run once its lease has expired."""
+def dies(point: Point, signal: str, *, retried: bool, source: bool = False) -> Row:
+    """Return a row in which a task dies at this point; its retry continues, or the next run once its lease has expired.
+
+    With *source*, the records are rows of a table to which verdicts are written.
+    """
 
     def play(world: World) -> float:
+        if source:
+            world.use_source()
         world.add(RECORDS)
         reached, resume = point.arm(world)
         run = world.run("first")
@@ -151,10 +156,11 @@ def dies(point: Point, signal: str, *, retried: bool) -> Row:
         assert run.state == "success"
         return began
 
-    name = f"{signal} {point.name}" + ("" if retried else ", next run")
+    name = f"{signal} {point.name}" + ("" if retried else ", next run") + (", own table" if source else "")
     return Row(name, play, asked_twice_max=point.asked_twice_max)
 
 
 def process_rows() -> list[Row]:
     rows = [dies(point, signal, retried=True) for signal in ("SIGKILL", "SIGTERM") for point in (*POINTS, *CLAIM_POINTS)]
+    rows += [dies(point, "SIGKILL", retried=True, source=True) for point in (*POINTS, *CLAIM_POINTS)]
     return rows + [dies(point, signal, retried=False) for signal in ("SIGKILL", "SIGTERM") for point in POINTS]

@@ -23,7 +23,7 @@ from tests.parts.http_stub import HttpStub, Reply
 from tests.parts.tcp_proxy import TcpProxy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from embedded.postgres import Postgres
@@ -88,8 +88,10 @@ class World:
         self.bucket = TcpProxy(s3.port)
         self.fetching = CallGate(10**9)
         self.detecting = CallGate(10**9)
-        self.settings: dict[str, float] = {}
+        self.settings: Mapping[str, float | str] = {}
         """Overrides of `SETTINGS`."""
+        self.has_source = False
+        """True if the records are rows of a table of the user, to which verdicts are written."""
         self.slow_to_end: list[str] = []
         self.stuck = 0
         """Records still leased to a dead worker one lease after its death."""
@@ -124,14 +126,23 @@ class World:
         self.detecting.wait()
         return Reply(body=b'{"score": 0.25, "is_anomaly": false}', content_type="application/json")
 
+    def use_source(self) -> None:
+        """Let records come from a table of the user."""
+        self.has_source = True
+        self.do("create schema shop")
+        self.do("create table shop.photos (id uuid primary key default gen_random_uuid(), url text, at timestamptz, bad boolean, p real)")
+        columns = {"table": "shop.photos", "id": "id", "image_url": "url", "captured_at": "at"}
+        self.settings = {**self.settings, "SOURCE": json.dumps(columns | {"write_back": {"is_anomaly": "bad", "score": "p"}})}
+
     def add(self, count: int, *, at: Callable[[int], None] = lambda _: None) -> None:
         """Insert records, each with its own image; call *at* with the number of each image that is fetched."""
         for number in range(count):
             self._add_image(number, at)
         base = f"http://127.0.0.1:{self.images.port}/image/"
+        insert = "insert into shop.photos (url, at)" if self.has_source else "insert into anomaly.records (image_url, captured_at)"
         self.do(
-            """insert into anomaly.records (image_url, captured_at)
-               select %(base)s || i, now() - interval '1 day' + i * interval '1 minute' from generate_series(0, %(last)s) as i""",
+            f"""{insert}
+               select %(base)s || i, now() - interval '1 day' + i * interval '1 minute' from generate_series(0, %(last)s) as i""",  # noqa: S608  # one of two constants
             base=base,
             last=count - 1,
         )
@@ -173,7 +184,7 @@ class World:
         url = f"http://127.0.0.1:{self.bucket.port}"
         bucket = {"bucket": s3.bucket, "prefix": self._prefix, "endpoint_url": url, "region_name": s3.region}
         detector = {"host": "127.0.0.1", "port": self.detector.port, "extra": {"dialect": "generic", "path": "/detect"}}
-        settings = {f"ANOMALY_{name}": str(value) for name, value in (SETTINGS | self.settings).items()}
+        settings = {f"ANOMALY_{name}": str(value) for name, value in {**SETTINGS, **self.settings}.items()}
         return settings | {
             "AIRFLOW_CONN_ANOMALY_DB": json.dumps({"conn_type": "postgres", **database}),
             "AIRFLOW_CONN_ANOMALY_S3": json.dumps({"conn_type": "aws", "login": s3.access_key, "password": s3.secret_key, "extra": bucket}),
@@ -221,6 +232,14 @@ class World:
         for seen in self.stub.asked("/detect"):
             asked[seen.body].append(seen.headers["idempotency-key"])
         assert all(len(set(keys)) == 1 for keys in asked.values()), "one image, two idempotency keys"
+        if self.has_source:
+            disagreeing = """select p.id
+                               from shop.photos as p
+                               full join anomaly.records as r on r.source_key = p.id::text
+                               left join anomaly.ai_flags as f on f.record_id = r.id
+                               left join anomaly.ai_results as a on a.record_id = r.id
+                              where (p.bad, p.p) is distinct from (f.is_anomaly, a.score::real)"""
+            assert self.rows(disagreeing) == []
         whole = """select count(*) filter (where r.status = 'quarantined'
                                               or r.status = 'done' and a.n >= 1 and l.n >= 1 and f.n = 1 and r.attempts = 1) as whole,
                           count(*) as records,

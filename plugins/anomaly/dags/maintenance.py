@@ -8,6 +8,7 @@
 | `alert` | fails if a due record is older than `ANOMALY_ALERT_DUE_AGE_S` |
 | `vacuum_hints` | lists tables that need vacuum or analyze |
 | `doctor` | checks connections, privileges, schema, bucket, detector, pool, clocks and settings |
+| `sources` | looks at all rows of your own tables for those that are not yet records |
 | `requeue` | makes quarantined records pending again |
 
 A triggered run is a dry run by default, which only counts. A scheduled run (`ANOMALY_MAINTENANCE_SCHEDULE`) makes changes, but never
@@ -35,7 +36,7 @@ PARAMS = {
     "tasks": Param(
         None,
         type=["null", "array"],
-        items={"type": "string", "enum": ["migrate", "retention", "orphans", "alert", "vacuum_hints", "doctor", "requeue"]},
+        items={"type": "string", "enum": ["migrate", "retention", "orphans", "alert", "vacuum_hints", "doctor", "sources", "requeue"]},
         minItems=1,
         title="Tasks",
         description="Empty: only requeue if quarantined records are chosen below, otherwise all but migrate and requeue.",
@@ -185,13 +186,20 @@ def anomaly_maintenance() -> None:
         return maintenance.run_doctor()
 
     @task
+    def sources() -> dict[str, Any]:
+        from anomaly.tasks import maintenance
+
+        maintenance.skip_unless_chosen("sources")
+        return maintenance.find_source_rows()
+
+    @task
     def requeue() -> dict[str, int]:
         from anomaly.tasks import maintenance
 
         maintenance.skip_unless_chosen("requeue")
         return maintenance.requeue()
 
-    migrate() >> [retention(), orphans(), alert(), vacuum_hints(), doctor(), requeue()]
+    migrate() >> [retention(), orphans(), alert(), vacuum_hints(), doctor(), sources(), requeue()]
 
 
 DAG = anomaly_maintenance()

@@ -120,6 +120,10 @@ class Database:
         statements = self._statements.including(composed)
         return Database(self._pool, statements=statements, sleep=self._sleep, rng=self._rng, retried=self._on_retry)
 
+    def run(self, name: str) -> None:
+        """Run a statement that has no parameters and returns no rows; otherwise as `fetch_all`."""
+        self._run(name, {}, lambda _: None, idempotent=True)
+
     def shut_overdue_calls(self) -> int:
         """Shut the sockets of calls past their deadline, and return their number."""
         return self._pool.deadlines.shut_overdue()

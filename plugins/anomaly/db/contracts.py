@@ -69,8 +69,9 @@ CONTRACTS = {
     ),
     "describe_source": Contract(
         "schema_name table_name",
-        "kind usable updatable row_security read_only name type generated readable writable indexed unique_keys has_trigger",
+        "kind usable updatable row_security read_only name type generated readable writable indexed unique_keys triggers",
     ),
+    "delete_source": Contract("source", "source"),
     "find_relations": Contract("", "schema_name table_name"),
     "register_source": Contract("source source_config", "found_until", ("on conflict",)),
     "set_source_position": Contract("source source_config found_until", "found_until", ("greatest(",)),

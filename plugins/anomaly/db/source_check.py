@@ -45,10 +45,13 @@ class SourceTable:
     def is_view(self) -> bool:
         return self.relation["kind"] in {"v", "m", "f"}
 
-    @property
-    def has_trigger(self) -> bool:
-        """True if a trigger of `anomaly attach` adds its rows."""
-        return bool(self.relation["has_trigger"])
+    def has_trigger(self, source: Source) -> bool:
+        """Return whether a trigger of `anomaly attach` adds the rows of the source."""
+        return source_sql.trigger_name(source.name) in self.relation["triggers"]
+
+    def has_index(self, source: Source) -> bool:
+        """Return whether an index leads to the rows of a range of time. An index on a table below a view is not seen."""
+        return self.is_view or bool(self.columns[source.captured_at]["indexed"])
 
 
 def describe(database: Database, source: Source) -> SourceTable:

@@ -5,6 +5,7 @@ Names from the configuration enter as quoted identifiers. The only text of the u
 
 from __future__ import annotations
 
+import hashlib
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,7 @@ WRITTEN: Mapping[str, Mapping[WriteBack, sql.SQL]] = {
         "score": sql.SQL("%(score)s::double precision"),
         "label": sql.SQL("%(label)s::text"),
     },
+    "add_review": {"reviewed": sql.SQL("(select review from decided)")},
 }
 """Values that a statement writes to the row of a source, by the name of the statement; `processed_at` as well."""
 
@@ -63,14 +65,13 @@ def page(source: Source, types: Mapping[str, str]) -> sql.Composed:
     """Return the statement that reads a page of rows. *types* has the type of each column."""
     captured, bound = TIMES[types[source.captured_at]]
     time = column(source.captured_at)
-    attributes = [sql.SQL("{}, {}").format(literal(name), column(name)) for name in source.attributes]
     return _template("page").format(
         key=key(source, types),
         image_url=column(source.image_url),
         captured_at=captured.format(time),
         position=captured.format(time),
         captured_at_column=time,
-        attributes=sql.SQL("jsonb_build_object({})::text").format(sql.SQL(", ").join(attributes)),
+        attributes=_attributes(source),
         table=table(source),
         after=bound.format(sql.SQL("after")),
         until=sql.SQL("{} - interval '1 microsecond'").format(bound.format(sql.SQL("until"))),
@@ -94,6 +95,8 @@ def written(name: str, text: LiteralString, sources: Sequence[tuple[Source, Mapp
     """
     head, select, tail = text.rpartition("\nselect ")
     parts = [_write_back(f"written_{number}", name, source, types) for number, (source, types) in enumerate(sources)]
+    if name == "add_review":  # a call of a function, which is made a part of the statement
+        return _template("review").format(review=sql.SQL(text), written=sql.Composed(parts))
     return sql.Composed([sql.SQL(head + "\n"), *parts, sql.SQL(select + tail)])
 
 
@@ -101,6 +104,8 @@ def _write_back(part: str, name: str, source: Source, types: Mapping[str, str]) 
     values: dict[WriteBack, sql.Composable] = dict(WRITTEN[name])
     if "processed_at" in source.write_back and name == "commit_verdict":
         values["processed_at"] = _NOW.get(types[source.write_back["processed_at"]], sql.SQL("now() at time zone 'UTC'"))
+    if "reviewed" in values and types.get(source.write_back.get("reviewed", "")) == "boolean":
+        values["reviewed"] = sql.SQL("(select review is not null from decided)")
     assignments = [
         sql.SQL("{} = {}").format(_identifier(source.write_back[value]), values[value]) for value in source.write_back if value in values
     ]
@@ -116,6 +121,46 @@ def _write_back(part: str, name: str, source: Source, types: Mapping[str, str]) 
         source=literal(source.name),
         matches=sql.SQL(" and ").join(matches),
     )
+
+
+def trigger_name(source_name: str) -> str:
+    """Return the name of the trigger of a source, and of its function."""
+    return f"anomaly_source_{hashlib.sha256(source_name.encode()).hexdigest()[:16]}"
+
+
+def trigger(source: Source, types: Mapping[str, str]) -> dict[str, sql.Composed]:
+    """Return the statements that create the function and the trigger of a source, in their order."""
+    name, time, url = trigger_name(source.name), column(source.captured_at), column(source.image_url)
+    body = _template("trigger_body").format(
+        source=literal(source.name),
+        key=key(source, types),
+        image_url=url,
+        captured_at=TIMES[types[source.captured_at]][0].format(time),
+        attributes=_attributes(source),
+        again=sql.Literal(source.on_change == "again"),
+        condition=condition(source),
+    )
+    function = sql.Identifier("anomaly", name)
+    return {
+        "create_function": _template("trigger_function").format(function=function, body=sql.Literal(body.as_string())),
+        "create_trigger": _template("create_trigger").format(
+            trigger=sql.Identifier(name),
+            image_url=_identifier(source.image_url),
+            captured_at=_identifier(source.captured_at),
+            table=table(source),
+            function=function,
+        ),
+    }
+
+
+def drop_trigger(source_name: str) -> sql.Composed:
+    """Return the statement that removes the function of a source, and its trigger."""
+    return _template("drop_trigger").format(function=sql.Identifier("anomaly", trigger_name(source_name)))
+
+
+def _attributes(source: Source) -> sql.Composed:
+    pairs = [sql.SQL("{}, {}").format(literal(name), column(name)) for name in source.attributes]
+    return sql.SQL("jsonb_build_object({})").format(sql.SQL(", ").join(pairs))
 
 
 def key(source: Source, types: Mapping[str, str], row: str = "source") -> sql.Composed:

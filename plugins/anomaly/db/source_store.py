@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from anomaly.db import source_sql
 from anomaly.db.source_check import SourceTable, describe, faults
 from anomaly.errors import Misconfigured
-from anomaly.models.source import ROW_INVALID
+from anomaly.models.source import RECORDS_DB, ROW_INVALID
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,6 +67,12 @@ def with_write_back(database: Database, sources: Sequence[Source]) -> Database:
     return database.including({name: source_sql.written(name, database.text(name), writing) for name in source_sql.WRITTEN})
 
 
+def detach_source(database: Database, name: str) -> bool:
+    """Remove the trigger of a source and its registration. Return False if it was not registered."""
+    database.including({"drop_trigger": source_sql.drop_trigger(name)}).run("drop_trigger")
+    return bool(database.fetch_all("delete_source", {"source": name}))
+
+
 class SourceStore:
     """The rows of one source, and the records that are made of them.
 
@@ -87,6 +93,41 @@ class SourceStore:
         """Return a sentence for each reason why the source cannot be used as it is configured."""
         return list(faults(self._described, self._source, describe(self._described, self._source)))
 
+    @property
+    def name(self) -> str:
+        return self._source.name
+
+    def attach(self, *, trigger: bool) -> str:
+        """Check and register the source, with a trigger on its table if asked for, and return a sentence about how its rows are found.
+
+        Raises:
+            Misconfigured: the source cannot be used as it is configured.
+        """
+        source = self._source
+        table = usable(self._described, source)
+        if trigger:
+            if table.is_view or source.connection != RECORDS_DB:
+                raise Misconfigured(f"source {source.name}: a trigger needs a table in the database of {RECORDS_DB}")
+            statements = source_sql.trigger(source, table.types)
+            database = self._records.including(statements)
+            for name in statements:
+                database.run(name)
+        self._register()
+        if trigger or table.has_trigger(source):
+            return "a trigger adds its rows; those of before are looked for by the next run"
+        index = "" if table.has_index(source) else f"; create an index on {source.captured_at!r}, or each run reads the whole table"
+        return f"each run looks for its rows, with a look-back of {source.look_back}{index}"
+
+    def find_all(self) -> Found:
+        """Add all rows that are not yet records, whenever they were captured, and take over what has changed.
+
+        Raises:
+            Misconfigured: the source cannot be used as it is configured.
+        """
+        table = usable(self._described, self._source)
+        self._register()
+        return self._logged(self._pass(table.types, start=None, end=None, most=None, moves=True))
+
     def find(self, window: Window, *, most: int | None) -> Found:
         """Add the rows of the window that are not yet records, at most *most*, and take over what has changed.
 
@@ -96,14 +137,22 @@ class SourceStore:
         Raises:
             Misconfigured: the source cannot be used as it is configured.
         """
-        source, config = self._source, self._source.finding_config()
+        source = self._source
         table = usable(self._described, source)
-        row = self._records.fetch_all("register_source", {"source": source.name, "source_config": config})[0]
-        until: datetime | None = row["found_until"]
-        if until and table.has_trigger and not window.start:
+        until = self._register()
+        if until and table.has_trigger(source) and not window.start:
             return Found()
         start = window.start or (until - source.look_back if until else None)
-        found = self._pass(table.types, start=start, end=window.end, most=most, moves=not window.start)
+        return self._logged(self._pass(table.types, start=start, end=window.end, most=most, moves=not window.start))
+
+    def _register(self) -> datetime | None:
+        """Register the source, and return until when its rows have been looked at."""
+        params = {"source": self._source.name, "source_config": self._source.finding_config()}
+        until: datetime | None = self._records.fetch_all("register_source", params)[0]["found_until"]
+        return until
+
+    def _logged(self, found: Found) -> Found:
+        source = self._source
         if found.invalid:
             log.warning("%s source=%s rows=%d %s", ROW_INVALID, source.name, found.invalid, "; ".join(found.faults))
         log.info("source looked at source=%s added=%d changed=%d invalid=%d", source.name, found.added, found.changed, found.invalid)

@@ -1,4 +1,4 @@
-"""Finds rows of the configured sources that are not yet records."""
+"""Finds rows of the configured sources that are not yet records, and attaches and detaches sources."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from anomaly import connections
-from anomaly.db.source_store import SourceStore
-from anomaly.models.source import configured
+from anomaly.db.source_store import SourceStore, detach_source
+from anomaly.errors import Misconfigured
+from anomaly.models.source import configured, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,3 +50,47 @@ def find_rows(window: Window, *, most: int | None, settings: Settings, records: 
     with source_stores(settings, records) as stores:
         for store in stores:
             metrics.source_rows_invalid(store.find(window, most=most).invalid)
+
+
+def find_all_rows(settings: Settings, records: Database, metrics: Metrics) -> dict[str, dict[str, int]]:
+    """Look at all rows of all sources, whenever they were captured, and return the counts by source.
+
+    Raises:
+        Misconfigured: a source cannot be used as it is configured.
+    """
+    with source_stores(settings, records) as stores:
+        found = {store.name: store.find_all() for store in stores}
+    for each in found.values():
+        metrics.source_rows_invalid(each.invalid)
+    return {name: {"added": each.added, "changed": each.changed, "invalid": each.invalid} for name, each in found.items()}
+
+
+def check(settings: Settings) -> dict[str, list[str]]:
+    """Return the faults of each source, by its name. Changes nothing.
+
+    Raises:
+        Misconfigured: the configuration cannot be read.
+    """
+    if not sources(settings):
+        return {}
+    with connections.database(settings) as records, source_stores(settings, records) as stores:
+        return {store.name: store.faults() for store in stores}
+
+
+def attach(settings: Settings, name: str | None, *, trigger: bool) -> dict[str, str]:
+    """Check and register all sources or one, and return for each how its rows are found.
+
+    Raises:
+        Misconfigured: there is no source of that name, or one cannot be used as it is configured.
+    """
+    with connections.database(settings) as records, source_stores(settings, records) as stores:
+        known = [store.name for store in stores]
+        if name is not None and name not in known:
+            raise Misconfigured(f"there is no source {name!r}; {nearest(name, known)}")
+        return {store.name: store.attach(trigger=trigger) for store in stores if name in {None, store.name}}
+
+
+def detach(settings: Settings, name: str) -> bool:
+    """Remove the trigger of a source and its registration. Return False if it was not registered."""
+    with connections.database(settings) as records:
+        return detach_source(records, name)

@@ -11,6 +11,8 @@ from pydantic import BaseModel, Field, StringConstraints, model_validator
 
 from anomaly.db.page_gallery import COUNT_MAX, GalleryStore
 from anomaly.db.reviews import Decision, ReviewStore, ReviewVerdict
+from anomaly.db.source_store import with_write_back
+from anomaly.maintenance.sources import sources
 from anomaly.page import filters
 from anomaly.page.rendering import render
 
@@ -102,7 +104,8 @@ def _item(record: JudgedRecord, root: str) -> dict[str, Any]:
 
 def _decided(services: Services, sent: SentDecision, reviewer: str) -> dict[str, Any]:
     decision = Decision(**sent.model_dump())
-    state = ReviewStore(services.database()).decide(decision, reviewer=reviewer)
+    database = with_write_back(services.database(), sources(services.settings))
+    state = ReviewStore(database).decide(decision, reviewer=reviewer)
     if state is None:
         return {"id": sent.id, "record_id": sent.record_id, "written": False}
     return {

@@ -18,6 +18,8 @@ from anomaly.db.stats import StatsStore
 from anomaly.errors import RunStopped
 from anomaly.maintenance import orphans, retention
 from anomaly.maintenance.doctor import Doctor, usable_settings
+from anomaly.maintenance.sources import check as source_check
+from anomaly.maintenance.sources import find_all_rows
 from anomaly.models.runs import QuarantineFilter
 from anomaly.pipeline import runs
 from anomaly.tasks import notify
@@ -25,7 +27,7 @@ from anomaly.tasks.context import actor_of, begin_task, checked_context, is_dry_
 
 log = logging.getLogger(__name__)
 
-DEFAULT_TASKS = ("retention", "orphans", "alert", "vacuum_hints", "doctor")
+DEFAULT_TASKS = ("retention", "orphans", "alert", "vacuum_hints", "doctor", "sources")
 """The tasks of a run without the param `tasks`, after `migrate` where `ANOMALY_AUTO_MIGRATE` is 1."""
 REQUEUE_PARAMS = ("error_code", "window_start", "window_end", "record_ids")
 """Params that choose quarantined records."""
@@ -143,6 +145,15 @@ def run_doctor() -> list[str]:
 
 
 @printable_errors()
+def find_source_rows() -> dict[str, Any]:
+    """Look at all rows of all sources, whenever they were captured, and return the counts by source. A dry run only checks the sources."""
+    settings, context = begin_task()
+    if is_dry_run(context):
+        return _logged("sources", {name: {"faults": faults} for name, faults in source_check(settings).items()})
+    with connections.database(settings) as database:
+        return _logged("sources", find_all_rows(settings, database, connections.metrics(context)))
+
+
 def requeue() -> dict[str, int]:
     """Requeue the chosen quarantined records, or only count them, and return how many are chosen by error code."""
     settings, context = begin_task()

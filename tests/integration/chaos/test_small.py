@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 NAMES = {
     "SIGKILL while detecting",
     "SIGKILL inside the commit",
+    "SIGKILL inside the commit, own table",
     "SIGKILL after the archive before the commit, next run",
     "SIGKILL claim: before its XCom",
     "SIGTERM while detecting",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -15,6 +16,7 @@ import pytest
 from anomaly.db.statements import FOLDER
 from tests.parts.command_line import examples
 from tests.parts.installation import a_photo
+from tests.parts.source_table import PHOTOS, create_photos
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,6 +45,8 @@ def test_an_example_of_the_help_runs(example: str, installation: Installation, t
         installation.put(key, FILES["photo.jpg"])
     installation.detector("anomaly_detector_v2")
     installation.with_two_detectors()
+    create_photos(installation.db)
+    installation.set("ANOMALY_SOURCE", json.dumps(PHOTOS))
     line = re.sub(r"postgresql://\S+db\.example\S+", installation.db.dsn, example)
     line = line.replace("/opt/airflow/", f"{tmp_path}/").replace("https://images.example/1.png", installation.stub.url("/photo.png"))
     line = line.replace("s3://images/", f"s3://{installation.s3.bucket}/{installation.prefix}/")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -11,7 +12,9 @@ from psycopg.conninfo import make_conninfo
 
 from anomaly.db.errors import SourceWriteFailed
 from anomaly.db.record_store import RecordStore
-from anomaly.errors import LeaseLost
+from anomaly.db.reviews import Decision, ReviewStore
+from anomaly.db.source_store import with_write_back
+from anomaly.errors import DatabaseUnavailable, LeaseLost
 from tests.parts.record_builders import RecordsDb, an_answer
 from tests.parts.source_table import a_source, create_photos, find, store_of
 
@@ -245,3 +248,30 @@ def test_a_source_that_cannot_be_written_is_refused_with_one_sentence(
         if option == "role":
             db.sql.execute(sql.SQL("drop owned by {0}; drop role {0}").format(sql.Identifier(role)), prepare=False)
     assert fault in found
+
+
+@pytest.mark.parametrize(("type_", "after", "undone"), [("text", "normal", None), ("boolean", True, False)])
+def test_a_decision_of_a_person_is_written_and_taken_back_in_its_transaction(
+    db: RecordsDb, type_: str, after: object, undone: object
+) -> None:
+    create_photos(db, count=2)
+    db.sql.execute(sql.SQL("alter table shop.photos drop column reviewed, add column reviewed {}").format(sql.SQL(type_)))
+    source = a_source(write_back={"is_anomaly": "verdict", "reviewed": "reviewed"})
+    db.store = RecordStore(db.database, db.settings, sources=[source])
+    find(db)
+    held, other = db.open(db.claim())
+    db.commit(held)
+    db.commit(other)
+    reviews = ReviewStore(with_write_back(db.database, [source]))
+    decision = Decision(id=uuid4(), record_id=held.record_id, token=held.token, verdict="normal")
+    assert reviews.decide(decision, reviewer="ann")
+    assert [row(db, number)["reviewed"] for number in (1, 2)] == [after, None]
+    locked = Decision(id=uuid4(), record_id=held.record_id, token=held.token, verdict="unsure")
+    with psycopg.connect(db.dsn) as user:
+        user.execute("select from shop.photos for update")
+        with pytest.raises(DatabaseUnavailable, match="lock timeout"):
+            reviews.decide(locked, reviewer="ann")
+    assert db.rows("select review from anomaly.ai_flags where review is not null") == [{"review": "normal"}]
+    assert reviews.decide(Decision(id=uuid4(), record_id=held.record_id, token=held.token, takes_back=decision.id), reviewer="ann")
+    assert row(db)["reviewed"] == undone
+    assert db.rows("select count(*) as n from anomaly.reviews") == [{"n": 2}]
