@@ -31,9 +31,9 @@ select p.at, p.record_id, e.*, a.*, f.*,
        as chosen
   from page as p
  cross join lateral (  -- as the next ones, by the key: a join would read the whole table
-        select source, source_key, r.image_url, status, to_jsonb(r) -> 'attributes' as attributes, attempts, last_error_code, last_error, processed_at
-          from anomaly.records as r
-         where r.id = p.record_id
+        select source, source_key, image_url, status, attributes, attempts, last_error_code, last_error, processed_at
+          from anomaly.records
+         where id = p.record_id
          limit 1) as e
   left join lateral (
         select created_at as scored_at, detector, score, threshold, is_anomaly, label, reason, regions, reused, cost, run_id, image_key,
