@@ -12,6 +12,7 @@ from anomaly.db.errors import translating
 from anomaly.db.pool import connector
 from anomaly.db.sql_check import check_statements
 from anomaly.db.statements import Statements
+from anomaly.maintenance.check_sources import check_sources
 from anomaly.maintenance.findings import Finding, clock, guarded
 from anomaly.program import PROGRAM
 
@@ -40,6 +41,7 @@ def check_database(settings: Settings, folder: Path) -> Iterator[Finding]:
         yield from _check_session(connection, lent=lent)
         yield from guarded("schema", lambda: _check_schema(schema.applied_migrations(connection)))
         yield from guarded("SQL files", lambda: _check_statements(check_statements(connection, Statements(folder))))
+    yield from guarded("sources", lambda: check_sources(settings))
     yield from guarded("verdicts", lambda: _check_verdicts(settings))
 
 

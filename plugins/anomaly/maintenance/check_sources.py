@@ -15,10 +15,7 @@ if TYPE_CHECKING:
 
 def check_sources(settings: Settings) -> Iterator[Finding]:
     """Check that the table of each source is there and can be used as it is configured."""
-    found = check(settings)
-    if not found:
-        yield Finding("sources: none, so records are inserted into anomaly.records")
-    for name, faults in found.items():
+    for name, faults in check(settings).items():
         yield from (Finding(f"source {name}", fault) for fault in faults)
         if not faults:
             yield Finding(f"source {name}: its table can be used as it is configured")

@@ -14,7 +14,6 @@ from anomaly.maintenance.check_database import check_database, check_pool
 from anomaly.maintenance.check_detector import check_detector
 from anomaly.maintenance.check_images import check_images
 from anomaly.maintenance.check_notifications import check_notifications
-from anomaly.maintenance.check_sources import check_sources
 from anomaly.maintenance.findings import Finding, guarded
 from anomaly.settings import PREFIX, Settings
 
@@ -48,7 +47,6 @@ class Doctor:
         self._checks: dict[str, Callable[[], Iterator[Finding]]] = {
             "settings": self._check_settings,
             "anomaly_db": partial(check_database, settings, folder),
-            "sources": partial(check_sources, settings),
             "pool": partial(check_pool, settings, now=now),
             "anomaly_s3": partial(check_bucket, settings, now=now),
             detector: partial(check_detector, detector, settings, image=image),
