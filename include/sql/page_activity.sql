@@ -1,4 +1,5 @@
 -- The runs that hold a chunk now: how many records ended in the last minute, or since the run began if that was later.
+-- The index of times serves now(), which is one value for the whole statement, but not clock_timestamp().
 with live as (
     select distinct batch_id
       from anomaly.chunks
@@ -6,7 +7,7 @@ with live as (
 ), recent as (
     select l.batch_id, count(*) as records
       from anomaly.processing_log as l
-     where l.at > clock_timestamp() - interval '60 s' and l.event in ('committed', 'quarantined', 'deferred', 'rescore_failed')
+     where l.at > now() - interval '60 s' and l.event in ('committed', 'quarantined', 'deferred', 'rescore_failed')
      group by l.batch_id
 )
 select b.dag_id, b.run_id, b.created_at as since, coalesce(recent.records, 0) as records,
