@@ -277,4 +277,6 @@ def redirecting(stub: HttpStub, monkeypatch: pytest.MonkeyPatch) -> tuple[HttpSt
         return resolve(host, port, *args, **{**kw, "flags": socket.AI_NUMERICHOST})
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    return stub, source(ImageRules.from_extra({"allow_networks": ["127.0.0.1/32"], "hosts": [stub.url("")]}))
+    rules = ImageRules.from_extra({"allow_networks": ["127.0.0.1/32"], "hosts": [stub.url("")]})
+    brief = Settings(image_retries=0, image_read_timeout_s=1)  # another server of this machine may be silent
+    return stub, ImageSource(images.session(brief, rules), brief, rules)
