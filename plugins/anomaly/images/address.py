@@ -35,8 +35,8 @@ class Address:
     """A valid http or https URL, encoded, without user, password and fragment."""
 
     url: str = field(repr=False)
-    origin: str
-    """scheme://host:port."""
+    origin: str = field(repr=False)
+    """scheme://host:port. Its host may be the end of a password that holds an @."""
     port: int
     shown: str
     """The URL without its secrets, for logs and messages."""
