@@ -174,7 +174,7 @@ def id_values(source: Source, types: Mapping[str, str], text: sql.Composable) ->
     if len(source.id) == 1:
         return [KEYS[types[source.id[0]]][1].format(text)]
     part = sql.SQL("({}::jsonb ->> {})")
-    return [KEYS[types[name]][1].format(part.format(text, sql.SQL(str(number)))) for number, name in enumerate(source.id)]
+    return [KEYS[types[name]][1].format(part.format(text, sql.Literal(number))) for number, name in enumerate(source.id)]
 
 
 def table(source: Source) -> sql.Composed:

@@ -45,16 +45,20 @@ def new_record(row: object, *, now: datetime) -> NewRecord:
     Raises:
         RowInvalid: it is neither, or one of its values cannot be used.
     """
-    if isinstance(row, str):
-        row = {"image_url": row}
-    if not isinstance(row, dict):
+    if not isinstance(row, str | dict):
         raise RowInvalid(f"it is neither an address nor a mapping, but a {type(row).__name__}")
-    if unknown := next((name for name in row if name not in FIELDS), None):
+    values: dict[str, Any] = {"image_url": row} if isinstance(row, str) else row
+    if unknown := next((name for name in values if name not in FIELDS), None):
         raise RowInvalid(f"there is no field {unknown!r}; there are {', '.join(FIELDS)}")
-    image_url = _address(row.get("image_url"))
-    key = image_url if row.get("key") in {None, ""} else _text(str(row["key"]))
-    captured_at = now if row.get("captured_at") in {None, ""} else _time(row["captured_at"])
-    return NewRecord(key=_short(key), image_url=image_url, captured_at=captured_at, attributes=_attributes(row.get("attributes") or {}))
+    image_url = _address(values.get("image_url"))
+    key = image_url if _is_missing(values.get("key")) else _text(str(values["key"]))
+    captured_at = now if _is_missing(values.get("captured_at")) else _time(values["captured_at"])
+    attributes = _attributes(values.get("attributes") or {})
+    return NewRecord(key=_short(key), image_url=image_url, captured_at=captured_at, attributes=attributes)
+
+
+def _is_missing(value: object) -> bool:
+    return value is None or value == ""
 
 
 def _text(value: str) -> str:

@@ -7,7 +7,7 @@ import dataclasses
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from anomaly import connections
 from anomaly.settings import Settings
@@ -37,7 +37,7 @@ class Services:
         self._archive: Archive | None = None
         self._cache_s = cache_s
         self._clock = clock
-        self._cached: dict[Hashable, tuple[float, object]] = {}
+        self._cached: dict[Hashable, tuple[float, Any]] = {}
         self._cache_lock = threading.Lock()
 
     @property
@@ -77,11 +77,13 @@ class Services:
     def cached(self, key: Hashable, load: Callable[[], T]) -> T:
         """Return the result of *load* if it is younger than `cache_s`; one thread at a time loads."""
         with self._cache_lock:
-            at, value = self._cached.get(key, (0.0, None))
-            if key not in self._cached or self._clock() - at > self._cache_s:
-                value = load()
-                self._cached[key] = (self._clock(), value)
-            return value  # type: ignore[return-value]  # stored under the key of this load
+            at, value = self._cached.get(key, (float("-inf"), None))
+            if self._clock() - at <= self._cache_s:
+                found: T = value
+                return found
+            loaded = load()
+            self._cached[key] = (self._clock(), loaded)
+            return loaded
 
     def reset(self) -> None:
         """Close the connections; the next use reads Airflow's connections again."""
