@@ -225,7 +225,7 @@ def test_the_timeouts_of_the_settings_reach_the_socket(stub: HttpStub, made: Mad
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_not_followed(stub: HttpStub, made: Made, status: int) -> None:
     stub.at("/v1/detect", Reply(status=status, headers={"Location": stub.at("/else", a_json(REFERENCE))}))
-    with pytest.raises(Misconfigured, match=str(status)):
+    with pytest.raises(DetectorRefused, match=str(status)):
         ask(made(key="p"))
 
     assert len(stub.requests) == 1
@@ -235,7 +235,7 @@ def test_a_redirects_large_body_is_not_read(stub: HttpStub, made: Made) -> None:
     stub.at(
         "/v1/detect", Reply(status=302, headers={"Location": "/b", "Content-Length": "1000000000"}, body=b" " * 200_000, cut_at=200_000)
     )
-    with pytest.raises(Misconfigured, match="302"):
+    with pytest.raises(DetectorRefused, match="302"):
         ask(made())
 
 
