@@ -56,6 +56,18 @@ def refused_by_source() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def refused_by_records() -> Iterator[None]:
+    """Raise refusals of a verdict as DetectorAnswerInvalid: they concern one record."""
+    try:
+        yield
+    except AnomalyError as exc:
+        cause = exc.__cause__
+        if isinstance(cause, psycopg.Error) and (cause.sqlstate or "")[:2] in REFUSED_ROWS and not isinstance(exc, Misconfigured):
+            raise DetectorAnswerInvalid(f"the records database refuses to store this: {_first_line(cause)}") from exc
+        raise
+
+
+@contextlib.contextmanager
 def translating() -> Iterator[None]:
     """Raise errors of psycopg and SQLAlchemy as the project's own, with their cause."""
     try:
@@ -71,8 +83,8 @@ def translate(exc: Exception) -> AnomalyError:
         return Misconfigured(wrong)
     if isinstance(exc, errors.DiskFull):
         return DatabaseUnavailable(f"the disk of the records database is full: {message}")
-    if (getattr(exc, "sqlstate", None) or "")[:2] in REFUSED_ROWS:
-        return DetectorAnswerInvalid(f"the records database refuses to store this: {message}")
+    if isinstance(exc, errors.DataError):
+        return DetectorAnswerInvalid(f"the records database cannot store this: {message}")
     return DatabaseUnavailable(f"the records database is not available: {message}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 from random import Random
@@ -12,7 +11,7 @@ from psycopg.types.json import Jsonb
 
 from anomaly.backoff import delay_s
 from anomaly.db.answer_store import AnswerStore
-from anomaly.db.errors import refused_by_source
+from anomaly.db.errors import refused_by_records, refused_by_source
 from anomaly.db.mapping import chunk_numbers, claim_of, claim_params, holder_params, report_of, run_params, verdict_params
 from anomaly.db.source_store import with_write_back
 from anomaly.errors import LeaseLost
@@ -48,7 +47,7 @@ class RecordStore(AnswerStore):
 
     def __init__(self, database: Database, settings: Settings, *, rng: Random | None = None, sources: Sequence[Source] = ()) -> None:
         super().__init__(with_write_back(database, sources))
-        self._written = refused_by_source if any(source.write_back for source in sources) else contextlib.nullcontext
+        self._written = refused_by_source if any(source.write_back for source in sources) else refused_by_records
         self._settings = settings
         self._rng = rng or Random()  # noqa: S311  # for jitter
 
