@@ -139,7 +139,7 @@ class Worker:
     # ── a record's way
 
     async def _finish(self, claim: Claim) -> None:
-        """Decide how a record ends. Nothing else does."""
+        """Process a record and end it, whatever happens. `Outcomes` chooses how a failed one ends."""
         timings: Timings = {}
         try:
             try:
