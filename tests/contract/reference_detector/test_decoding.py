@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
+import warnings
 from typing import TYPE_CHECKING
 
 from reference_detector.decoding import Decoder
@@ -23,7 +25,13 @@ def read(*contents: bytes) -> list[Photo | BaseException]:
         decoder = Decoder(processes=2)
         return await asyncio.gather(*(decoder.read(content, max_px=50_000_000) for content in contents), return_exceptions=True)
 
-    return asyncio.run(run())
+    try:
+        return asyncio.run(run())
+    finally:
+        # anyio leaves the pipes of a process that did not start to the collector, which would warn in any later test.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
 
 
 def test_a_process_that_ends_for_its_time_fails_its_own_image_alone() -> None:
