@@ -20,15 +20,19 @@ with held as (
     insert into anomaly.processing_log (record_id, event, attempt, token, batch_id, timings)
     select id, 'committed', attempts, token, batch_id, %(timings)s::jsonb from held
 ), flagged as (
-    -- A person's review stays, and is not requested again.
+    -- A person's review stays, and is not requested again. A record is drawn for the sample once.
     insert into anomaly.ai_flags as f (
-           record_id, ai_processed, is_anomaly, needs_review, token, detector, score, threshold, label, image_at)
-    select id, true, %(is_anomaly)s::boolean, %(is_anomaly)s::boolean, token, %(detector)s::text, %(score)s::double precision,
-           %(threshold)s::double precision, %(label)s::text, captured_at
+           record_id, ai_processed, is_anomaly, needs_review, token, detector, score, threshold, label, image_at, sampled, sample_share)
+    select id, true, %(is_anomaly)s::boolean, %(is_anomaly)s::boolean or %(sampled)s::boolean, token, %(detector)s::text,
+           %(score)s::double precision, %(threshold)s::double precision, %(label)s::text, captured_at, %(sampled)s::boolean,
+           %(sample_share)s::double precision
       from held
         on conflict (record_id) do update
-       set ai_processed = true, is_anomaly = excluded.is_anomaly, needs_review = excluded.needs_review and f.review is null,
-           token = excluded.token, detector = excluded.detector, score = excluded.score, threshold = excluded.threshold,
-           label = excluded.label, image_at = excluded.image_at, updated_at = now()
+       set ai_processed = true, is_anomaly = excluded.is_anomaly, token = excluded.token, detector = excluded.detector,
+           score = excluded.score, threshold = excluded.threshold, label = excluded.label, image_at = excluded.image_at, updated_at = now(),
+           sampled = case when f.sample_share is null then excluded.sampled else f.sampled end,
+           sample_share = coalesce(f.sample_share, excluded.sample_share),
+           needs_review = f.review is null
+                      and (excluded.is_anomaly or case when f.sample_share is null then excluded.sampled else f.sampled end)
 )
 select id from held

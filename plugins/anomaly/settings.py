@@ -77,6 +77,10 @@ class Settings:
     task_backoff_cap_s: float = _bounded(600.0, 1, 86400, "longest such wait")
     grace_s: float = _bounded(4.0, 0.1, 60, "time in which a stopped task may commit the answers that it has or waits for")
 
+    review_share: float = _bounded(
+        0.02, 0, 1, "share of all records, drawn at random, that people review even if they are not flagged; 0 draws none"
+    )
+
     auto_migrate: int = _bounded(0, 0, 1, "1: maintenance applies missing migrations, in scheduled runs and those without a dry run")
     retention_log_days: int = _bounded(0, 0, 36500, "maintenance deletes log entries, ended batches and chunks that are older; 0 keeps all")
     retention_archive_days: int = _bounded(

@@ -71,7 +71,7 @@ class RecordsDb:
 
     def __init__(self, dsn: str, *, settings: Settings | None = None, statements: Statements | None = None) -> None:
         self.dsn = dsn
-        self.settings = settings or Settings()
+        self.settings = settings or Settings(review_share=0)
         self.now_s = 0.0
         self.waits: list[float] = []
         self.on_wait: Callable[[], object] = lambda: None

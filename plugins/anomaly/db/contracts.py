@@ -19,7 +19,7 @@ _TRY = "batch_id map_index try_number"
 _DEMAND = "wanted in_flight requests returned tokens_each tokens_back hold_s answers"
 _SWEEP = "days dry_run size"
 _END = "record_id token code error timings claimed_from delay_s"
-_VERDICT = "config detector score threshold is_anomaly label reason regions usage cost reused latency_ms"
+_VERDICT = "config detector score threshold is_anomaly label reason regions usage cost reused latency_ms sampled sample_share"
 _KEYS = "image_sha256 image_key answer_key heatmap_key dag_id run_id map_index try_number"
 
 
@@ -138,6 +138,8 @@ SAMPLES: dict[str, Any] = {
     "captured_ats": [],
     "found_until": _NEVER,
     "image_urls": [],
+    "sample_share": None,
+    "sampled": False,
     "schema_name": "",
     "source": "",
     "source_config": "[]",

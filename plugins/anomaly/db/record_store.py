@@ -49,7 +49,7 @@ class RecordStore(AnswerStore):
         super().__init__(with_write_back(database, sources))
         self._written = refused_by_source if any(source.write_back for source in sources) else refused_by_records
         self._settings = settings
-        self._rng = rng or Random()  # noqa: S311  # for jitter
+        self._rng = rng or Random()  # noqa: S311  # for jitter and the sample
 
     # ── batches
 
@@ -185,8 +185,8 @@ class RecordStore(AnswerStore):
     ) -> None:
         """Write the record's result, log entry, status and flags in one transaction.
 
-        If the answer of a commit is lost, it is sent again. It waits for the row lock of the first one, so it finds either the record
-        still claimed, or a result with its own token.
+        The first commit of a record draws whether people review it whatever the verdict. If the answer of a commit is lost, it is sent
+        again. It waits for the row lock of the first one, so it finds either the record still claimed, or a result with its own token.
 
         Raises:
             LeaseLost: the record was claimed again or released since.
@@ -195,8 +195,9 @@ class RecordStore(AnswerStore):
         """
         who = {**claim_params(claim), **run_params(run), **holder_params(run.batch_id, holder)}
         what = {**verdict_params(answer, archived), "config": config, "image_sha256": image_sha256, "timings": json.dumps(timings)}
+        drawn = {"sampled": self._rng.random() < self._settings.review_share, "sample_share": self._settings.review_share or None}
         with self._written():
-            committed = self._database.execute("commit_verdict", {**who, **what})
+            committed = self._database.execute("commit_verdict", {**who, **what, **drawn})
         if not committed:
             self._earlier_outcome("find_commit", claim)
 
