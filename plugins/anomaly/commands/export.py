@@ -2,73 +2,104 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from anomaly.commands.database import check_code, check_name, records_database, window_options
-from anomaly.commands.output import examples, json_line, json_option
+from anomaly.commands.output import examples
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-COLUMNS = (
-    *("record_id", "source", "source_key"),
-    *("image_url", "captured_at", "status", "attributes", "attempts", "last_error_code", "last_error", "processed_at"),
-    *("scored_at", "detector", "score", "threshold", "is_anomaly", "label", "reason", "regions", "reused", "cost", "run_id"),
-    *("image_key", "answer_key", "heatmap_key", "needs_review", "review", "reviewed_by", "reviewed_at"),
-)
+    from anomaly.db.export import ExportFilter
+
 STATES = ("pending", "claimed", "done", "quarantined")
+FORMAT_NAMES = ("csv", "json")
+REVIEWS = ("open", "done", "anomaly", "normal", "unsure")
+
+
+def _attribute(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, str] | None:
+    if value is None:
+        return None
+    name, equals, wanted = value.partition("=")
+    if not (name and equals):
+        raise click.BadParameter("write NAME=VALUE, such as line=L1")
+    return name, wanted
 
 
 @click.command(
     epilog=examples(
         "anomaly export",
         "anomaly export --status done --detector padim@1 --window-start 2026-01-01 --output verdicts.csv",
-        "anomaly export --code image_not_found --json",
+        "anomaly export --verdict anomaly --review open --min-score 0.9 --attribute line=L1",
+        "anomaly export --code image_not_found --format json",
     )
 )
 @click.option("--status", "statuses", type=click.Choice(STATES), multiple=True, help="Only records in this state. May be repeated.")
 @click.option("--code", metavar="CODE", callback=check_code, help="Only records whose last error has this code.")
 @click.option("--detector", metavar="NAME", help="Only records with a result of this detector, and its newest one.")
+@click.option("--verdict", type=click.Choice(("anomaly", "normal")), help="Only judged records with this verdict.")
+@click.option(
+    "--review", type=click.Choice(REVIEWS), help="Only judged records to be reviewed (open), with a review (done), or with this one."
+)
+@click.option("--min-score", type=float, help="Only judged records with at least this score.")
+@click.option("--max-score", type=float, help="Only judged records with at most this score.")
+@click.option("--label", help="Only judged records with this label.")
+@click.option("--attribute", metavar="NAME=VALUE", callback=_attribute, help="Only judged records with this attribute.")
 @window_options
-@click.option("--output", type=click.File("w", encoding="utf-8", lazy=True), default="-", help="File to write.  [default: standard output]")
-@json_option
-def command(
+@click.option("--output", type=click.File("wb", lazy=True), default="-", help="File to write.  [default: standard output]")
+@click.option(
+    "--format", "written", type=click.Choice(FORMAT_NAMES), default="csv", show_default=True, help="CSV, or one JSON document a line."
+)
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+def command(*, detector: str | None, output: IO[bytes], written: str, as_json: bool, **conditions: Any) -> None:
+    """Write records with their newest verdict.
+
+    The page's gallery exports the same, by the same conditions. Records are read a thousand at a time: one state after the other, by
+    capture time, or judged records by score if a condition is only about them. A run may move records from one state to another
+    meanwhile. In CSV an apostrophe precedes text that a spreadsheet would take for a formula.
+    """
+    from anomaly.db.export import ExportStore
+    from anomaly.db.overview import OverviewStore
+    from anomaly.export.formats import FORMATS
+
+    with records_database() as database:
+        if detector is not None:
+            check_name("detector", detector, OverviewStore(database).detectors())
+        rows = ExportStore(database).rows(_filter(detector=detector, **conditions))
+        output.writelines(FORMATS["json" if as_json else written].blocks(rows))
+
+
+def _filter(
     *,
     statuses: tuple[str, ...],
     code: str | None,
     detector: str | None,
     window_start: datetime | None,
     window_end: datetime | None,
-    output: IO[str],
-    as_json: bool,
-) -> None:
-    """Write records with their newest verdict as CSV, or as JSON lines with --json.
-
-    Records are read a thousand at a time: one state after the other, by capture time. A run may move records from one state to another
-    meanwhile.
-    """
-    from anomaly.db.overview import ExportFilter, OverviewStore
+    attribute: tuple[str, str] | None,
+    **of_judged: Any,
+) -> ExportFilter:
+    from anomaly.db.export import ExportFilter
+    from anomaly.db.page_gallery import GalleryFilter
     from anomaly.models.runs import Window
 
-    with records_database() as database:
-        overview = OverviewStore(database)
-        if detector is not None:
-            check_name("detector", detector, overview.detectors())
-        window = Window(start=window_start, end=window_end)
-        rows = overview.export(ExportFilter(statuses=statuses or STATES, error_code=code, detector=detector, window=window))
-        if as_json:
-            output.writelines(json_line({name: row[name] for name in COLUMNS}) for row in rows)
-            return
-        writer = csv.writer(output)
-        writer.writerow(COLUMNS)
-        writer.writerows([_cell(row[name]) for name in COLUMNS] for row in rows)
-
-
-def _cell(value: Any) -> Any:
-    if hasattr(value, "isoformat"):
-        return value.isoformat()
-    return json.dumps(value) if isinstance(value, list | dict) else value
+    judged = None
+    if attribute or any(value is not None for value in of_judged.values()):
+        name, value = attribute or (None, None)
+        verdict = of_judged["verdict"]
+        judged = GalleryFilter(
+            verdict=None if verdict is None else verdict == "anomaly",
+            reviewed=of_judged["review"],
+            low=of_judged["min_score"],
+            high=of_judged["max_score"],
+            label=of_judged["label"],
+            detector=detector,
+            since=window_start,
+            until=window_end,
+            attribute=name,
+            attribute_value=value,
+        )
+    window = Window(start=window_start, end=window_end)
+    return ExportFilter(statuses=statuses or STATES, error_code=code, detector=detector, window=window, judged=judged)

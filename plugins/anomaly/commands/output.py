@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from anomaly.escaping import escaped
+from anomaly.export.tables import in_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -36,18 +37,7 @@ def print_line(text: object) -> None:
 
 def print_json(document: Any, *, indent: int | None = 2) -> None:
     """Print a document; times are in ISO 8601."""
-    click.echo(json.dumps(document, indent=indent, default=_in_json))
-
-
-def json_line(document: Any) -> str:
-    """Return a document in one line of JSON, as `print_json` has it."""
-    return f"{json.dumps(document, default=_in_json)}\n"
-
-
-def _in_json(value: object) -> object:
-    if isinstance(value, Decimal):
-        return float(value)
-    return value.isoformat() if isinstance(value, datetime) else str(value)
+    click.echo(json.dumps(document, indent=indent, default=in_json))
 
 
 def console() -> Console:

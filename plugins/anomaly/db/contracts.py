@@ -17,6 +17,11 @@ _CLAIM = "batch_id began_at window_start window_end size max_records map_index t
 _CHOICE = "error_code window_start window_end record_ids"
 _TRY = "batch_id map_index try_number"
 _DEMAND = "wanted in_flight requests returned tokens_each tokens_back hold_s answers"
+_EXPORTED = (
+    "record_id source source_key image_url captured_at status attributes attempts last_error_code last_error processed_at "
+    "scored_at token detector score threshold is_anomaly label reason regions reused cost run_id image_sha256 image_key answer_key "
+    "heatmap_key needs_review review reviewed_by reviewed_at"
+)
 _SWEEP = "days dry_run size"
 _END = "record_id token code error timings claimed_from delay_s"
 _VERDICT = "config detector score threshold is_anomaly label reason regions usage cost reused latency_ms sampled sample_share"
@@ -117,7 +122,8 @@ CONTRACTS = {
         "after_at after_id records both_anomalous only_first only_second both_normal changed",
     ),
     "detector_names": Contract("", "detector"),
-    "export_page": Contract("status error_code detector window_end after_at after_id size", "at record_id chosen"),
+    "export_page": Contract("status window_end after_at after_id size", "at record_id"),
+    "export_records": Contract("record_ids detector", _EXPORTED),
     "last_runs": Contract("size", "dag_id run_id created_at ended_at claimed outcomes records_per_s"),
     "list_errors": Contract("", "code quarantined pending record_id error image_url", ("limit",)),
     "open_batches": Contract("size", "dag_id run_id created_at claimed waiting working expired leased_until held"),

@@ -1,17 +1,14 @@
-"""Reads records, runs and results for people: status, errors, the story of a record, comparison and export."""
+"""Reads records, runs and results for people: status, errors, the story of a record, and comparison."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from anomaly.models.runs import Window
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from anomaly.db.client import Database
+    from anomaly.models.runs import Window
 
 BATCHES = 20
 """Open batches that are listed; the others have probably lost their run."""
@@ -19,7 +16,6 @@ STORY = 1000
 """Newest entries of a record's log, and newest results."""
 PAGE = 1000
 """Records that one statement reads, which keeps transactions short."""
-STATUSES = ("pending", "claimed", "done", "quarantined")
 _FIRST = {"after_at": datetime.min.replace(tzinfo=UTC), "after_id": -1}
 
 
@@ -39,17 +35,6 @@ class Comparison:
     def agreement(self) -> float | None:
         """The share of records with the same verdict; None without records."""
         return (self.both_anomalous + self.both_normal) / self.records if self.records else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExportFilter:
-    """Chooses records. Those match that fulfil every given condition."""
-
-    statuses: tuple[str, ...] = STATUSES
-    error_code: str | None = None
-    detector: str | None = None
-    """Only records with a result of this detector, whose newest one is returned."""
-    window: Window = field(default_factory=Window)
 
 
 class OverviewStore:
@@ -89,7 +74,7 @@ class OverviewStore:
     def compare(self, first: str, second: str, window: Window, *, examples: int) -> Comparison:
         """Compare two detectors on the done records of a window, with at most *examples* records whose verdicts differ."""
         found = Comparison()
-        cursor = _begin(window)
+        cursor = beginning(window)
         while cursor["after_id"] is not None:
             params = {"first": first, "second": second, "window_end": window.end, "size": self._page, "examples": examples}
             row = self._database.fetch_all("compare_page", {**params, **cursor})[0]
@@ -98,15 +83,7 @@ class OverviewStore:
             found = Comparison(**{name: getattr(found, name) + count for name, count in row.items()}, changed=changed)
         return found
 
-    def export(self, chosen: ExportFilter) -> Iterator[dict[str, Any]]:
-        """Yield the chosen records with their newest result and their flags: one status after the other, by capture time."""
-        for status in chosen.statuses:
-            cursor = _begin(chosen.window)
-            params = {"status": status, "error_code": chosen.error_code, "detector": chosen.detector, "window_end": chosen.window.end}
-            while rows := self._database.fetch_all("export_page", {**params, **cursor, "size": self._page}):
-                cursor = {"after_at": rows[-1]["at"], "after_id": rows[-1]["record_id"]}
-                yield from ({"captured_at": row.pop("at"), **row} for row in rows if row.pop("chosen"))
 
-
-def _begin(window: Window) -> dict[str, Any]:
+def beginning(window: Window) -> dict[str, Any]:
+    """Return the parameters of the first page of a window."""
     return _FIRST if window.start is None else {"after_at": window.start, "after_id": -1}

@@ -11,6 +11,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 
 from anomaly.db.page_gallery import COUNT_MAX, GalleryStore
 from anomaly.db.page_record import RecordPageStore
+from anomaly.export.formats import FORMATS
 from anomaly.page import filters, pictures
 from anomaly.page.pictures import Kind, NoPicture
 from anomaly.page.rendering import render, render_picture
@@ -73,6 +74,7 @@ def _listed(services: Services, wanted: ListQuery) -> dict[str, Any]:
         "states": filters.STATES,
         "reviews": filters.REVIEWS,
         "orders": filters.ORDER_NAMES,
+        "formats": FORMATS,
     }
 
 

@@ -91,6 +91,20 @@ def test_an_export_is_csv_or_json_lines(installation: Installation) -> None:
     assert [line["record_id"] for line in lines] == [3, 1, 2]
     assert list(lines[0]) == list(rows[0])
     assert lines[1]["regions"] == json.loads(rows[1]["regions"])
+    assert installation.run("export", "--format", "json").out == installation.run("export", "--json").out
+
+
+def test_an_export_takes_the_conditions_of_the_gallery(installation: Installation) -> None:
+    installation.with_two_detectors()
+    installation.db.do('update anomaly.records set attributes = \'{"line": "L1"}\' where id = 1')
+
+    def ids(*arguments: str) -> list[str]:
+        return [row["record_id"] for row in csv.DictReader(io.StringIO(installation.run("export", *arguments).out))]
+
+    conditions = "--verdict normal --label crack --min-score 0.1 --max-score 0.2 --detector padim@2 --attribute line=L1"
+    assert ids(*conditions.split()) == ["1"]
+    assert ids("--verdict", "anomaly") == ids("--review", "open") == ids("--label", "x", "--status", "done") == []
+    assert "write NAME=VALUE" in installation.run("export", "--attribute", "line").err
 
 
 def test_a_database_that_is_not_there_is_one_sentence_and_status_1(installation: Installation) -> None:

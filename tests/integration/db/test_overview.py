@@ -1,4 +1,4 @@
-"""What the commands read: runs, errors, the story of a record, comparison and export."""
+"""What the commands read: runs, errors, the story of a record, and comparison."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from anomaly.db.overview import Comparison, ExportFilter, OverviewStore
+from anomaly.db.overview import Comparison, OverviewStore
 from anomaly.errors import DetectorFailed, ImageNotFound
 from anomaly.models.runs import Window
 from tests.parts.record_builders import HOLDER, an_answer
@@ -143,31 +143,3 @@ def test_a_comparison_stays_within_its_window(scored: RecordsDb, overview: Overv
     assert (found.records, found.both_anomalous, found.only_first) == (2, 1, 1)
     nothing = overview.compare("padim@1", "padim@2", scored.window(7, 9), examples=10)
     assert (nothing, nothing.agreement) == (Comparison(), None)
-
-
-# ── export
-
-
-def test_an_export_has_each_record_once_with_its_newest_result(scored: RecordsDb, overview: OverviewStore) -> None:
-    pending = scored.add(3)
-    rows = list(overview.export(ExportFilter()))
-    assert [(row["record_id"], row["status"], row["detector"]) for row in rows] == [
-        *((each, "pending", None) for each in pending),
-        *((each, "done", "padim@2") for each in (1, 2, 3, 4)),
-        (5, "done", "padim@1"),
-    ]
-    assert rows[-1]["needs_review"] is True
-
-
-def test_an_export_is_limited_by_status_detector_code_and_window(scored: RecordsDb, overview: OverviewStore) -> None:
-    def ids(**chosen: object) -> list[int]:
-        return [row["record_id"] for row in overview.export(ExportFilter(**chosen))]  # type: ignore[arg-type]  # any of its fields
-
-    (failed,) = scored.claims(1)
-    scored.store.quarantine(failed, error=ImageNotFound("404"), timings={})
-    assert ids(statuses=("done",), window=scored.window(1, 3)) == [2, 3]
-    assert ids(detector="padim@2") == [1, 2, 3, 4]
-    assert ids(error_code="image_not_found") == ids(statuses=("quarantined",)) == [failed.record_id]
-    assert ids(statuses=("claimed",)) == []
-    first = next(iter(overview.export(ExportFilter(detector="padim@1", window=Window(end=scored.window(0, 1).end)))))
-    assert (first["record_id"], first["score"]) == (1, 0.9)

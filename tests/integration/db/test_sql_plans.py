@@ -140,6 +140,7 @@ def test_a_report_reads_no_more_than_its_batch(db: RecordsDb) -> None:
         ("compare_page", "records_rescore", {"size": FEW}),
         ("export_page", "records_rescore", {"size": FEW, "status": "done"}),
         ("export_page", "records_pending", {"size": FEW, "status": "pending"}),
+        ("export_records", "records_pkey", {"record_ids": list(range(1, FEW))}),
     ],
 )
 def test_an_overview_reads_its_page_by_an_index(db: RecordsDb, name: str, index: str, params: dict[str, Any], *, analysed: bool) -> None:

@@ -1,0 +1,1 @@
+"""Writes records with their verdicts in formats of other programs, as a stream: memory holds one page of records."""
