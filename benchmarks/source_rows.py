@@ -3,12 +3,13 @@
     python -m benchmarks.source_rows [--rows 10000000] [--repeats 3] [--commits 2000]
 
 Both tables have 100,000 rows within the look-back, of which 10,000 are new and spread over it. The large one has older rows besides.
-Commits with and without writing back take turns, in blocks of 100.
+The looks at both take turns, and so do commits with and without writing back, in blocks of 100.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import statistics
 import tempfile
 import time
@@ -29,7 +30,7 @@ from anomaly.settings import Settings
 from embedded.postgres import Postgres
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 SMALL, NEW, BLOCK = 100_000, 10_000, 100
 CREATE = """
@@ -46,8 +47,9 @@ FORGET = "delete from anomaly.records where source_key::bigint <= %(small)s and 
 SOURCE = {"table": "shop.photos", "id": "photo_id", "image_url": "url", "captured_at": "taken_at"}
 
 
-def find_s(server: Postgres, rows: int, repeats: int) -> list[float]:
-    """Return the seconds of each look at a table of so many rows."""
+@contextlib.contextmanager
+def table_of(server: Postgres, rows: int) -> Iterator[Callable[[], float]]:
+    """Create a table of so many rows, and yield a function that looks for its new rows and returns the seconds that it took."""
     name = f"rows_{rows}"
     server.ensure_database(name)
     dsn = server.dsn(name)
@@ -61,17 +63,19 @@ def find_s(server: Postgres, rows: int, repeats: int) -> list[float]:
         store = SourceStore(source, records=database, rows=database)
         store.attach(trigger=False)
         owner.execute("update anomaly.sources set found_until = now()")
-        took = []
-        for _ in range(repeats):
+
+        def find_s() -> float:
             began = time.perf_counter()
             if store.find(Window(), most=None).added != NEW:
                 raise SystemExit("not every new row was found")
-            took.append(time.perf_counter() - began)
+            took_s = time.perf_counter() - began
             with psycopg.ClientCursor(owner) as cursor:
                 cursor.execute(FORGET, {"small": SMALL})
             owner.execute("vacuum anomaly.records")
+            return took_s
+
+        yield find_s
         database.close()
-    return took
 
 
 def commit_s(server: Postgres, commits: int) -> tuple[list[float], list[float]]:
@@ -114,10 +118,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder, Postgres(Path(folder)) as server:
         without, written = (statistics.median(each) * 1000 for each in commit_s(server, options.commits))
         print(f"commit: {without:.3f} ms without, {written:.3f} ms with writing back, {written / without:.2f} x")  # noqa: T201  # its result
-        found = {rows: find_s(server, rows, options.repeats) for rows in (SMALL, options.rows)}
-        for rows, took in found.items():
+        with table_of(server, SMALL) as small, table_of(server, options.rows) as large:
+            found = [(small(), large()) for _ in range(options.repeats)]
+        for rows, took in zip((SMALL, options.rows), zip(*found, strict=True), strict=True):
             print(f"find {NEW} of {rows} rows: {min(took):.2f} s, median {statistics.median(took):.2f} s")  # noqa: T201  # as above
-        print(f"{statistics.median(found[options.rows]) / statistics.median(found[SMALL]):.2f} x")  # noqa: T201  # as above
+        print(f"{statistics.median(large / small for small, large in found):.2f} x")  # noqa: T201  # as above
 
 
 if __name__ == "__main__":

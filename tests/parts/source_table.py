@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
-from anomaly.db.source_store import PAGE, Found, SourceStore
+from anomaly.db.source_rows import PAGE
+from anomaly.db.source_store import Found, SourceStore
 from anomaly.models.runs import Window
 from anomaly.models.source import sources_of
 

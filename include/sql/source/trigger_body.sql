@@ -1,7 +1,4 @@
 begin
-    perform anomaly.add_source_row({source}, {key}, {image_url}::text, {captured_at}, {attributes}::jsonb, {again})
-       from (select new.*) as source
-      where btrim({image_url}::text) <> '' and {captured_at} >= '1900-01-01' and {captured_at} <= now() + interval '1 day'
-        and {condition};
+    perform {added};
     return null;
 end

@@ -70,14 +70,18 @@ CONTRACTS = {
     ),
     "find_outcome": Contract("record_id token claimed_from", "status"),
     "add_source_rows": Contract(
-        "keys image_urls captured_ats attributes source size again", "added changed", ("on conflict", "token + 1", "for update")
+        "keys image_urls captured_ats attributes source size again apply_changes",
+        "added changed differing",
+        ("on conflict", "token + 1", "for update"),
     ),
     "describe_source": Contract(
         "schema_name table_name",
-        "kind usable updatable row_security read_only name type generated readable writable indexed unique_keys triggers",
+        "kind usable updatable row_security read_only name type generated readable writable indexed unique_keys partition_key triggers",
     ),
     "delete_source": Contract("source", "source"),
     "find_relations": Contract("", "schema_name table_name"),
+    "known_source_keys": Contract("source keys", "key"),
+    "source_position": Contract("source source_config", "found_until"),
     "register_source": Contract("source source_config", "found_until", ("on conflict",)),
     "set_source_position": Contract("source source_config found_until", "found_until", ("greatest(",)),
     "count_claimed": Contract("", "claimed"),
@@ -133,6 +137,7 @@ CONTRACTS = {
 SAMPLES: dict[str, Any] = {
     "actor": "",
     "answers": False,
+    "apply_changes": True,
     "after_at": _NEVER,
     "after_batch": UUID(int=0),
     "after_chunk": -1,

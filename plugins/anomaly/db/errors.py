@@ -22,6 +22,8 @@ REFUSED_BY_SOURCE = (errors.LockNotAvailable, errors.DeadlockDetected, errors.In
 """Errors of a row, or of constraints and triggers of its table."""
 REFUSED_ROWS = frozenset({"22", "23", "27", "44", "54", "P0"})
 """Classes of SQLSTATEs for a row that does not fit: values, constraints, triggers, checks of views, limits such as an index row's size."""
+FAULTY_QUERY = frozenset({"0A", "21", "22", "25", "2F", "38", "39", "3F", "42", "54", "P0"})
+"""Classes of SQLSTATEs for a query that fails until a person has changed it, or the view or function that it reads."""
 LOGIN_REFUSED = (
     "authentication failed",
     "no password supplied",
@@ -65,6 +67,25 @@ def refused_by_records() -> Iterator[None]:
         if isinstance(cause, psycopg.Error) and (cause.sqlstate or "")[:2] in REFUSED_ROWS and not isinstance(exc, Misconfigured):
             raise DetectorAnswerInvalid(f"the records database refuses to store this: {_first_line(cause)}") from exc
         raise
+
+
+@contextlib.contextmanager
+def reading_source(name: str, conn_id: str) -> Iterator[None]:
+    """Raise errors of a statement that reads a source as errors that name the source: its rows are those of a query of the user."""
+    try:
+        yield
+    except AnomalyError as exc:
+        cause = exc.__cause__
+        if not isinstance(cause, FOREIGN):
+            raise
+        message, state = _first_line(cause), getattr(cause, "sqlstate", None) or ""
+        if isinstance(cause, errors.QueryCanceled):
+            slow = "the query of its rows took too long; an index on the time of capture, or a simpler condition or view, makes it fast"
+            raise DatabaseUnavailable(f"source {name}: {slow}: {message}") from exc
+        if state[:2] in FAULTY_QUERY or isinstance(cause, errors.ObjectNotInPrerequisiteState):
+            raise Misconfigured(f"source {name}: its rows cannot be read ({message}): correct the condition, or the table or view") from exc
+        kind = Misconfigured if isinstance(exc, Misconfigured) else DatabaseUnavailable
+        raise kind(f"source {name}: the database of {conn_id} cannot be used: {message}") from exc
 
 
 @contextlib.contextmanager

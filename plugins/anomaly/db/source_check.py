@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from anomaly.db import source_sql
+from anomaly.db.errors import reading_source
+from anomaly.db.source_types import KEYS, TIMES
+from anomaly.errors import Misconfigured
 from anomaly.models.source import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from anomaly.db.client import Database
     from anomaly.models.source import Source, WriteBack
@@ -21,7 +24,7 @@ WRITTEN_TYPES: Mapping[WriteBack, frozenset[str]] = {
     "score": frozenset({"double precision", "real", "numeric"}),
     "label": TEXTS,
     "reviewed": TEXTS | {"boolean"},
-    "processed_at": frozenset(source_sql.TIMES),
+    "processed_at": frozenset(TIMES),
 }
 """Types of a column by the value that is written to it."""
 
@@ -45,9 +48,25 @@ class SourceTable:
     def is_view(self) -> bool:
         return self.relation["kind"] in {"v", "m", "f"}
 
+    def ensures_keys(self, source: Source) -> bool:
+        """Return whether an index ensures that a key belongs to one row."""
+        return not self.is_view and self._is_unique(source, apart_from=())
+
+    def nearly_ensures_keys(self, source: Source) -> bool:
+        """Return whether an index ensures that a key belongs to one row of each partition."""
+        return self._is_unique(source, apart_from=self.relation["partition_key"])
+
+    def _is_unique(self, source: Source, *, apart_from: Sequence[str]) -> bool:
+        keys = [set(columns) - set(apart_from) for columns in self.relation["unique_keys"] or []]
+        return any(columns and columns <= set(source.id) for columns in keys)
+
     def has_trigger(self, source: Source) -> bool:
         """Return whether a trigger of `anomaly attach` adds the rows of the source."""
         return source_sql.trigger_name(source.name) in self.relation["triggers"]
+
+    def computed_when_read(self, source: Source) -> str | None:
+        """Return a column that records are made of and that is stored nowhere."""
+        return next((name for name in _read(source) if self.columns[name]["generated"] == "v"), None)
 
     def has_index(self, source: Source) -> bool:
         """Return whether an index leads to the rows of a range of time. An index on a table below a view is not seen."""
@@ -57,14 +76,29 @@ class SourceTable:
 def describe(database: Database, source: Source) -> SourceTable:
     """Return the table of a source; without columns if there is none."""
     schema_name, table_name = source.table
-    rows = database.fetch_all("describe_source", {"schema_name": schema_name, "table_name": table_name})
+    with reading_source(source.name, source.connection):
+        rows = database.fetch_all("describe_source", {"schema_name": schema_name, "table_name": table_name})
     return SourceTable({row["name"]: row for row in rows})
+
+
+def usable(database: Database, source: Source) -> SourceTable:
+    """Return the table of a source that can be used as it is configured.
+
+    Raises:
+        Misconfigured: it cannot.
+    """
+    table = describe(database, source)
+    if fault := next(faults(database, source, table), None):
+        raise Misconfigured(f"source {source.name}: {fault}")
+    return table
 
 
 def faults(database: Database, source: Source, found: SourceTable) -> Iterator[str]:
     """Yield a sentence for each reason why a source cannot be used as it is configured. Reads catalogs only."""
     if not found.columns:
-        there = [f"{row['schema_name']}.{row['table_name']}" for row in database.fetch_all("find_relations", {})]
+        with reading_source(source.name, source.connection):
+            relations = database.fetch_all("find_relations", {})
+        there = [f"{row['schema_name']}.{row['table_name']}" for row in relations]
         near = difflib.get_close_matches(source.label, there, n=1)
         yield f"there is no table or view {source.label}{f'; did you mean {near[0]}?' if near else ''}"
         return
@@ -79,7 +113,7 @@ def faults(database: Database, source: Source, found: SourceTable) -> Iterator[s
         return
     if locked := [name for name in _read(source) if not found.columns[name]["readable"]]:
         yield f"the login may not read {', '.join(map(repr, locked))} of {source.label}: grant select on it"
-    if not found.is_view and not _is_unique(source, found):
+    if not found.is_view and not found.nearly_ensures_keys(source):
         columns = ", ".join(map(repr, source.id))
         yield f"{source.label} has no unique index on {columns}, so several rows may have one key: create one, or name another id"
     if source.write_back:
@@ -95,18 +129,12 @@ def _columns(source: Source) -> list[str]:
 
 
 def _wrong_types(source: Source, found: SourceTable) -> Iterator[str]:
-    wanted = [("id", name, frozenset(source_sql.KEYS)) for name in source.id]
-    wanted += [("image_url", source.image_url, TEXTS), ("captured_at", source.captured_at, frozenset(source_sql.TIMES))]
+    wanted = [("id", name, frozenset(KEYS)) for name in source.id]
+    wanted += [("image_url", source.image_url, TEXTS), ("captured_at", source.captured_at, frozenset(TIMES))]
     wanted += [(value, name, WRITTEN_TYPES[value]) for value, name in source.write_back.items()]
     for use, name, types in wanted:
         if (type_ := found.types[name]) not in types:
             yield f"{source.label}: the column {name!r} is {type_}, and {use} needs {' or '.join(sorted(types))}"
-
-
-def _is_unique(source: Source, found: SourceTable) -> bool:
-    """Return whether an index ensures that a key belongs to one row, apart from columns of a partition key."""
-    keys = found.relation["unique_keys"] or []
-    return any(set(columns) <= set(source.id) for columns in keys if columns)
 
 
 def _unwritable(source: Source, found: SourceTable) -> Iterator[str]:

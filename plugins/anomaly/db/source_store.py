@@ -7,24 +7,28 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from anomaly.db import source_sql
-from anomaly.db.source_check import SourceTable, describe, faults
+from anomaly.db.errors import reading_source
+from anomaly.db.source_check import SourceTable, describe, faults, usable
+from anomaly.db.source_rows import ANOTHER_ROW, PAGE, Preview, Refused, SourceRows, valid_rows
+from anomaly.db.source_sql import SourceSql
 from anomaly.errors import Misconfigured
 from anomaly.models.source import RECORDS_DB, ROW_INVALID
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from anomaly.db.client import Database
     from anomaly.models.runs import Window
     from anomaly.models.source import Source
 
+    Shared = Callable[[Sequence[str]], set[str]]
+    """Returns those of some keys that more than one row has."""
+
 log = logging.getLogger(__name__)
 
-PAGE = 5000
-"""Rows that one statement reads or adds, which keeps transactions short."""
-KEYS_NAMED = 5
-"""Most keys of invalid rows that a warning names."""
+FIRST, LAST = "-infinity", "infinity"
+"""Bounds of the times of capture."""
 
 
 @dataclass(slots=True)
@@ -33,26 +37,7 @@ class Found:
 
     added: int = 0
     changed: int = 0
-    invalid: int = 0
-    faults: list[str] = field(default_factory=list)
-    """Keys of the first invalid rows, each with its fault."""
-
-    def reject(self, key: str, fault: str) -> None:
-        self.invalid += 1
-        if len(self.faults) < KEYS_NAMED:
-            self.faults.append(f"{key}: {fault}")
-
-
-def usable(database: Database, source: Source) -> SourceTable:
-    """Return the table of a source that can be used as it is configured.
-
-    Raises:
-        Misconfigured: it cannot.
-    """
-    table = describe(database, source)
-    if fault := next(faults(database, source, table), None):
-        raise Misconfigured(f"source {source.name}: {fault}")
-    return table
+    refused: Refused = field(default_factory=Refused)
 
 
 def with_write_back(database: Database, sources: Sequence[Source]) -> Database:
@@ -61,7 +46,7 @@ def with_write_back(database: Database, sources: Sequence[Source]) -> Database:
     Raises:
         Misconfigured: a source cannot be used as it is configured.
     """
-    writing = [(source, usable(database, source).types) for source in sources if source.write_back]
+    writing = [SourceSql(source, usable(database, source).types) for source in sources if source.write_back]
     if not writing:
         return database
     return database.including({name: source_sql.written(name, database.text(name), writing) for name in source_sql.WRITTEN})
@@ -90,8 +75,35 @@ class SourceStore:
         self._page = page
 
     def faults(self) -> list[str]:
-        """Return a sentence for each reason why the source cannot be used as it is configured."""
-        return list(faults(self._described, self._source, describe(self._described, self._source)))
+        """Return a sentence for each reason why the source cannot be used as it is configured.
+
+        Reads the rows that the next look begins with.
+        """
+        if found := list(faults(self._described, self._source, describe(self._described, self._source))):
+            return found
+        try:
+            self.preview()
+        except Misconfigured as exc:
+            return [str(exc).removeprefix(f"source {self.name}: ")]
+        return []
+
+    def preview(self) -> Preview:
+        """Look at the rows that the next look begins with. Changes nothing.
+
+        Raises:
+            Misconfigured: the source cannot be used as it is configured.
+        """
+        source, refused = self._source, Refused()
+        rows = self._rows(usable(self._described, source))
+        position = self._records.fetch_one("source_position", self._registration())
+        start = self._start(position["found_until"] if position else None)
+        if start is None:
+            rows.refuse_incomplete(refused)
+        page = rows.page(after=(_text(start, FIRST), None), until=LAST)
+        valid = valid_rows(page, refused)
+        known = len(self._records.fetch_all("known_source_keys", {"source": source.name, "keys": list(valid)}))
+        example = next(iter(valid.values()), None)
+        return Preview(rows=rows.count(), looked_at=len(page), new=len(valid) - known, known=known, refused=refused, example=example)
 
     @property
     def name(self) -> str:
@@ -108,10 +120,7 @@ class SourceStore:
         if trigger:
             if table.is_view or source.connection != RECORDS_DB:
                 raise Misconfigured(f"source {source.name}: a trigger needs a table in the database of {RECORDS_DB}")
-            statements = source_sql.trigger(source, table.types)
-            database = self._records.including(statements)
-            for name in statements:
-                database.run(name)
+            self._create_trigger(table)
         self._register()
         if trigger or table.has_trigger(source):
             return "a trigger adds its rows; those of before are looked for by the next run"
@@ -126,7 +135,7 @@ class SourceStore:
         """
         table = usable(self._described, self._source)
         self._register()
-        return self._logged(self._pass(table.types, start=None, end=None, most=None, moves=True))
+        return self._logged(self._pass(table, start=None, end=None, most=None, moves=True))
 
     def find(self, window: Window, *, most: int | None) -> Found:
         """Add the rows of the window that are not yet records, at most *most*, and take over what has changed.
@@ -142,68 +151,89 @@ class SourceStore:
         until = self._register()
         if until and table.has_trigger(source) and not window.start:
             return Found()
-        start = window.start or (until - source.look_back if until else None)
-        return self._logged(self._pass(table.types, start=start, end=window.end, most=most, moves=not window.start))
+        start = window.start or self._start(until)
+        return self._logged(self._pass(table, start=start, end=window.end, most=most, moves=not window.start))
+
+    def _start(self, until: datetime | None) -> datetime | None:
+        """Return the time from which rows are looked at if all before *until* have been; None for the beginning."""
+        return until - self._source.look_back if until else None
+
+    def _create_trigger(self, table: SourceTable) -> None:
+        source = self._source
+        if table.is_view or source.connection != RECORDS_DB:
+            raise Misconfigured(f"source {source.name}: a trigger needs a table in the database of {RECORDS_DB}")
+        if unseen := table.computed_when_read(source):
+            raise Misconfigured(f"source {source.name}: a trigger does not see {unseen!r}, a column that is computed when it is read")
+        statements = SourceSql(source, table.types).trigger()
+        database = self._records.including(statements)
+        with reading_source(source.name, source.connection):
+            for name in statements:
+                database.run(name)
+
+    def _registration(self) -> dict[str, str]:
+        return {"source": self._source.name, "source_config": self._source.finding_config()}
 
     def _register(self) -> datetime | None:
         """Register the source, and return until when its rows have been looked at."""
-        params = {"source": self._source.name, "source_config": self._source.finding_config()}
-        until: datetime | None = self._records.fetch_all("register_source", params)[0]["found_until"]
+        until: datetime | None = self._records.fetch_all("register_source", self._registration())[0]["found_until"]
         return until
 
+    def _rows(self, table: SourceTable) -> SourceRows:
+        return SourceRows(self._described, SourceSql(self._source, table.types), size=self._page)
+
     def _logged(self, found: Found) -> Found:
-        source = self._source
-        if found.invalid:
-            log.warning("%s source=%s rows=%d %s", ROW_INVALID, source.name, found.invalid, "; ".join(found.faults))
-        log.info("source looked at source=%s added=%d changed=%d invalid=%d", source.name, found.added, found.changed, found.invalid)
+        name, invalid = self._source.name, found.refused.rows
+        if invalid:
+            log.warning("%s source=%s rows=%d %s", ROW_INVALID, name, invalid, "; ".join(found.refused.faults))
+        log.info("source looked at source=%s added=%d changed=%d invalid=%d", name, found.added, found.changed, invalid)
         return found
 
-    def _pass(self, types: dict[str, str], *, start: datetime | None, end: datetime | None, most: int | None, moves: bool) -> Found:
+    def _pass(self, table: SourceTable, *, start: datetime | None, end: datetime | None, most: int | None, moves: bool) -> Found:
         """Look at the rows from *start* to *end* page by page. *moves* if the position moves with them."""
-        found = Found()
-        rows = self._described.including({"page": source_sql.page(self._source, types), "undated": source_sql.undated(self._source, types)})
-        after: tuple[str, str | None] = (start.isoformat() if start else "-infinity", None)
-        until = end.isoformat() if end else "infinity"
+        found, rows = Found(), self._rows(table)
+        shared = None if table.ensures_keys(self._source) else rows.shared
+        after: tuple[str, str | None] = (_text(start, FIRST), None)
+        until = _text(end, LAST)
         if start is None:
-            undated = rows.fetch_all("undated", {})[0]
-            for key in undated["keys"] or []:
-                found.reject(key, "it has no time of capture")
-            found.invalid += undated["rows"] - len(undated["keys"] or [])
-        while page := rows.fetch_all("page", {"after": after[0], "after_key": after[1], "until": until, "size": self._page}):
+            rows.refuse_incomplete(found.refused)
+        while page := rows.page(after=after, until=until):
             room = None if most is None else most - found.added
-            self._add(page, found, room=room)
+            self._add(valid_rows(page, found.refused), found, room=room, shared=shared)
             if room is not None and most is not None and found.added >= most:
                 return found  # rows of the page may be left
-            after = (page[-1]["position"], page[-1]["key"])
+            after = (page[-1]["captured_at"], page[-1]["key"])
             if moves:
                 self._move(after[0])
-            if len(page) < self._page:
+            if len(page) < rows.size:
                 break
-        if moves and end is None:
-            self._move("infinity")
-        elif moves and end:
+        if moves:
             self._move(until)
         return found
 
-    def _add(self, page: Sequence[dict[str, Any]], found: Found, *, room: int | None) -> None:
-        valid: dict[str, dict[str, Any]] = {}
-        for row in page:
-            if row["fault"]:
-                found.reject(row["key"], row["fault"])
-            elif row["key"] in valid:
-                found.reject(row["key"], "another row has the same key")
-            else:
-                valid[row["key"]] = row
-        if not valid:
-            return
-        columns = {f"{name}s": [row[name] for row in valid.values()] for name in ("key", "image_url", "captured_at")}
-        attributes = [row["attributes"] for row in valid.values()]
-        again = self._source.on_change == "again"
-        params = {**columns, "attributes": attributes, "source": self._source.name, "size": room, "again": again}
-        added = self._records.fetch_all("add_source_rows", params)[0]
+    def _add(self, valid: dict[str, dict[str, Any]], found: Found, *, room: int | None, shared: Shared | None) -> None:
+        """Add rows by key. With *shared*, changes are applied only to keys that belong to one row, or two rows would take turns."""
+        added = self._add_rows(valid, room=room, apply_changes=shared is None)
         found.added += added["added"]
+        if shared and added["differing"]:
+            several = shared(added["differing"])
+            for key in several:
+                found.refused.add(key, ANOTHER_ROW)
+            changed = {key: valid[key] for key in added["differing"] if key not in several}
+            added = self._add_rows(changed, room=0, apply_changes=True)
         found.changed += added["changed"]
 
+    def _add_rows(self, rows: dict[str, dict[str, Any]], *, room: int | None, apply_changes: bool) -> dict[str, Any]:
+        if not rows:
+            return {"added": 0, "changed": 0, "differing": []}
+        columns = {f"{name}s": [row[name] for row in rows.values()] for name in ("key", "image_url", "captured_at")}
+        attributes = [row["attributes"] for row in rows.values()]
+        source = {"source": self._source.name, "again": self._source.on_change == "again"}
+        params = {**columns, **source, "attributes": attributes, "size": room, "apply_changes": apply_changes}
+        return self._records.fetch_all("add_source_rows", params)[0]
+
     def _move(self, until: str) -> None:
-        params = {"source": self._source.name, "source_config": self._source.finding_config(), "found_until": until}
-        self._records.fetch_all("set_source_position", params)
+        self._records.fetch_all("set_source_position", {**self._registration(), "found_until": until})
+
+
+def _text(time: datetime | None, default: str) -> str:
+    return time.isoformat() if time else default

@@ -49,7 +49,7 @@ def find_rows(window: Window, *, most: int | None, settings: Settings, records: 
     """
     with source_stores(settings, records) as stores:
         for store in stores:
-            metrics.source_rows_invalid(store.find(window, most=most).invalid)
+            metrics.source_rows_invalid(store.find(window, most=most).refused.rows)
 
 
 def find_all_rows(settings: Settings, records: Database, metrics: Metrics) -> dict[str, dict[str, int]]:
@@ -61,8 +61,8 @@ def find_all_rows(settings: Settings, records: Database, metrics: Metrics) -> di
     with source_stores(settings, records) as stores:
         found = {store.name: store.find_all() for store in stores}
     for each in found.values():
-        metrics.source_rows_invalid(each.invalid)
-    return {name: {"added": each.added, "changed": each.changed, "invalid": each.invalid} for name, each in found.items()}
+        metrics.source_rows_invalid(each.refused.rows)
+    return {name: {"added": each.added, "changed": each.changed, "invalid": each.refused.rows} for name, each in found.items()}
 
 
 def check(settings: Settings) -> dict[str, list[str]]:

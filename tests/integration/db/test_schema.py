@@ -223,6 +223,28 @@ def test_records_of_before_stay_as_they_are(empty: str, tmp_path: Path, monkeypa
         assert connection.execute("select distinct source, source_key from anomaly.records").fetchall() == [(None, None)]
 
 
+def test_records_of_sources_of_before_are_in_the_index_by_time(empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in sorted(schema.MIGRATIONS.glob("*.sql")):
+        if path.stem < "0029":
+            shutil.copy(path, tmp_path)
+    ours = schema.MIGRATIONS
+    monkeypatch.setattr(schema, "MIGRATIONS", tmp_path)
+    schema.migrate(empty)
+    with psycopg.connect(empty, autocommit=True) as connection:
+        connection.execute(
+            """insert into anomaly.records (image_url, captured_at, source, source_key)
+               select 'http://x/' || i, '2026-01-01'::timestamptz + i * interval '1 day', 'shop', i from generate_series(1, 300) as i"""
+        )
+        monkeypatch.setattr(schema, "MIGRATIONS", ours)
+        assert "0029_source_records_by_time" in schema.migrate(empty)
+        connection.execute("set enable_seqscan to off")
+        query = (
+            "select image_url from anomaly.records where source = 'shop' and captured_at = '2026-01-03' and source_key collate \"C\" = '2'"
+        )
+        assert connection.execute(query).fetchall() == [("http://x/2",)]
+        assert "using records_source_time" in str(connection.execute("explain " + query).fetchone())
+
+
 @pytest.fixture
 def guest(empty: str) -> Iterator[str]:
     """The DSN of a login that may connect and nothing else."""

@@ -119,7 +119,7 @@ def test_bad_rows_are_counted_and_named_and_the_others_are_added(db: RecordsDb, 
     )
     with caplog.at_level(logging.WARNING):
         found = find(db, page=2)
-    assert (found.added, found.invalid) == (3, 7)
+    assert (found.added, found.refused.rows) == (3, 7)
     [warning] = caplog.messages
     assert warning.startswith("source_row_invalid source=shop.photos rows=7 17: it has no time of capture; ")
     assert "11: it has no address of an image" in warning
@@ -133,7 +133,7 @@ def test_of_two_rows_with_one_key_the_first_becomes_a_record(db: RecordsDb) -> N
            select photo_id, url, taken_at from shop.photos union all select 1, 'http://other', now()"""
     )
     found = find(db, table="shop.twice")
-    assert (found.added, found.invalid, found.changed) == (2, 1, 0)
+    assert (found.added, found.refused.rows, found.changed) == (2, 1, 0)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +11,7 @@ from anomaly.db.session import configure
 from anomaly.db.statements import default_statements
 from anomaly.errors import ImageNotFound
 from anomaly.pipeline.deduplication import GROUP
+from tests.parts.plans import rows_read, scans_of
 from tests.parts.record_builders import HOLDER, RecordsDb
 
 if TYPE_CHECKING:
@@ -31,17 +31,8 @@ def db(database: str) -> Iterator[RecordsDb]:
 
 
 def nodes(db: RecordsDb, name: str, *, table: str = "records", **params: Any) -> list[dict[str, Any]]:
-    """The scans by which a statement reaches the rows of a table, run for once and undone."""
-    with db.sql.transaction(force_rollback=True):
-        [row] = db.rows(f"explain (analyze, format json) {default_statements().text(name)}", **{**SAMPLES, **params})
-    found = []
-    waiting = [json.loads(json.dumps(row["QUERY PLAN"]))[0]["Plan"]]
-    while waiting:
-        node = waiting.pop()
-        waiting += node.get("Plans", [])
-        if (node.get("Relation Name") == table and "Scan" in node["Node Type"]) or node["Node Type"].startswith("Bitmap Index"):
-            found.append(node)
-    return found
+    """Return the scans by which a statement reaches the rows of a table, run for once and undone."""
+    return scans_of(db, default_statements().text(name), table=table, **params)
 
 
 def scans(db: RecordsDb, name: str, **params: Any) -> set[tuple[str, str]]:
@@ -118,7 +109,7 @@ def test_whose_turn_it_is_is_looked_up_by_the_key(db: RecordsDb, count: int, *, 
     }
     found = nodes(db, "find_or_acquire_ask", table="asks", config="c", **wanted)
     assert {node.get("Index Name", node["Node Type"]) for node in found} == {"asks_pkey", "asks_asked_at", "Tid Scan"}
-    assert sum(node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) for node in found) < FEW
+    assert rows_read(found) < FEW
 
 
 def test_a_report_reads_no_more_than_its_batch(db: RecordsDb) -> None:
@@ -152,7 +143,7 @@ def test_an_overview_reads_its_page_by_an_index(db: RecordsDb, name: str, index:
     found = [node for node in nodes(db, name, **params) if node["Actual Loops"]]
     assert index in {node.get("Index Name") for node in found}
     assert "Seq Scan" not in {node["Node Type"] for node in found}
-    assert sum(node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) for node in found) <= 3 * FEW
+    assert rows_read(found) <= 3 * FEW
 
 
 @pytest.mark.parametrize("name", ["backlog", "backlog_by_source"])
