@@ -6,10 +6,13 @@ import shutil
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
 
+from anomaly.db.record_store import RecordStore
+from anomaly.settings import Settings
 from tests.integration.page.conftest import environment
 from tests.parts.page_demo import fill
 from tests.parts.page_server import PageServer
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from embedded.s3 import S3
 
 CHROMIUM = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+SAMPLE_SHARE = 0.2
 PICTURES = Path(__file__).resolve().parents[2] / ".state" / "test" / "pictures"
 """Screenshots of the last run."""
 
@@ -74,6 +78,7 @@ def window(browser: Browser, database: str, s3: S3, monkeypatch: pytest.MonkeyPa
     for name, value in environment(database, s3, prefix).items():
         monkeypatch.setenv(name, value)
     with RecordsDb(database) as db, PageServer() as server:
+        db.store = RecordStore(db.database, Settings(review_share=SAMPLE_SHARE), rng=Random(1))
         fill(db, s3, prefix=prefix)
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme="dark" if colours == "dark" else "light")
         opened = Window(context.new_page(), server.url, db)

@@ -30,7 +30,7 @@ PAGE_CONTRACTS = {
         "record_id",
         (
             "id image_at status attempts lost not_before token last_error_code last_error processed_at verdict_token review reviewed_by "
-            "reviewed_at needs_review attributes image_url"
+            "reviewed_at needs_review sample_share attributes image_url"
         ),
     ),
     "page_results": (

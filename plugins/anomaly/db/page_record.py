@@ -31,6 +31,8 @@ class RecordDetails:
     reviewed_by: str | None
     reviewed_at: datetime | None
     needs_review: bool
+    sample_share: float | None
+    """Probability with which the record was drawn for the random sample; None if it is not in the sample."""
     attributes: dict[str, Any]
     image_url: str
 

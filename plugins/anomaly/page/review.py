@@ -13,7 +13,7 @@ from anomaly.db.page_gallery import COUNT_MAX, GalleryStore
 from anomaly.db.reviews import Decision, ReviewStore, ReviewVerdict
 from anomaly.db.source_store import with_write_back
 from anomaly.maintenance.sources import sources
-from anomaly.page import filters
+from anomaly.page import filters, review_queue
 from anomaly.page.rendering import render
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from anomaly.page.access import Access
     from anomaly.page.services import Services
 
-SIZE = 40
-"""Records that the browser gets at once."""
 DECISIONS_MAX = 200
 BIGINT = Field(ge=0, le=2**63 - 1)
 Text = Annotated[str, StringConstraints(max_length=2000, strip_whitespace=True, pattern=r"^[^\x00]*$")]
@@ -58,19 +56,18 @@ def router(access: Access) -> APIRouter:
 
     @routes.get("/review")
     def review(request: Request) -> Response:
-        wanted = filters.read_list_query({"review": "open", **request.query_params})
-        return render(request, "review.html", {"wanted": wanted, "orders": filters.ORDER_NAMES})
+        wanted = review_queue.read_query(request.query_params)
+        mixed = review_queue.is_mixed(wanted)
+        return render(request, "review.html", {"wanted": wanted, "orders": filters.ORDER_NAMES, "mixed": mixed})
 
     @routes.get("/review/queue")
     def queue(request: Request) -> dict[str, Any]:
-        wanted = filters.read_list_query({"review": "open", **request.query_params})
-        store = GalleryStore(request.app.state.services.database())
-        records = store.judged(wanted.chosen, wanted.order, after=wanted.after, size=SIZE)
+        page = review_queue.page(GalleryStore(request.app.state.services.database()), request.query_params)
         root = request.scope.get("root_path", "")
         return {
-            "records": [_item(record, root) for record in records],
-            "after": filters.position_after(records[-1], wanted.order) if len(records) == SIZE else None,
-            "left": store.count(wanted.chosen),
+            "records": [_item(record, root) for record in page.records],
+            "following": page.following,
+            "left": page.left,
             "left_max": COUNT_MAX,
         }
 

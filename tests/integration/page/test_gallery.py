@@ -230,6 +230,7 @@ PLANS = [
     ("page_gallery_score", {"reviewed": "open"}, "ai_flags_review_by_score"),
     ("page_gallery_time", {"verdict": True}, "ai_flags_anomalies_by_time"),
     ("page_gallery_time", {}, "ai_flags_by_time"),
+    ("page_gallery_time", {"verdict": False, "reviewed": "open"}, "ai_flags_sample_to_review"),
     ("page_gallery_uncertain", {}, "ai_flags_by_margin"),
     ("page_gallery_uncertain", {"after": 0.1, "after_id": 5}, "ai_flags_by_margin"),
 ]
@@ -240,7 +241,7 @@ def test_a_page_of_the_gallery_reads_its_rows_by_an_index_in_their_order(site: S
     site.db.do(
         """insert into anomaly.ai_flags (
                   record_id, ai_processed, is_anomaly, needs_review, token, detector, score, threshold, label, image_at)
-           select i, true, i %% 50 = 0, i %% 100 = 0, 2, 'padim@1', random(), 0.98, case when i %% 1000 = 0 then 'rare' end,
+           select i, true, i %% 50 = 0, i %% 100 = 0 or i %% 90 = 1, 2, 'padim@1', random(), 0.98, case when i %% 1000 = 0 then 'rare' end,
                   now() - i * interval '1 s'
              from generate_series(1, 40000) as i"""
     )

@@ -107,8 +107,8 @@ def test_the_queue_has_what_waits_for_a_review_in_pages(site: Site) -> None:
     records = judged(site.db, 45)
     judged(site.db, 3, is_anomaly=False)
     first = site.get("/review/queue").json()
-    second = site.get("/review/queue", after=first["after"]).json()
-    assert (first["left"], second["after"]) == (45, None)
+    second = site.get(f"/review/queue?{first['following']}").json()
+    assert (first["left"], second["following"]) == (45, None)
     assert {item["record_id"] for item in first["records"] + second["records"]} == {record for record, _ in records}
     send(site, a_decision(records[0]))
     assert site.get("/review/queue").json()["left"] == 44

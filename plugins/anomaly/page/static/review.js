@@ -15,7 +15,7 @@ const known = new Set();
 const images = new Map();
 const decided = new Map(); // record id → verdict of this session
 const began = Date.now();
-let position = 0, after = "", exhausted = false, loading = null, left = null;
+let position = 0, following = "", exhausted = false, loading = null, left = null;
 
 const text = (id, value) => { at(id).textContent = value; };
 const number = (value) => Number(value).toPrecision(4);
@@ -23,7 +23,7 @@ const number = (value) => Number(value).toPrecision(4);
 const fill = async () => {
   if (exhausted) return;
   loading ??= (async () => {
-    const address = place.dataset.queue + (after ? `&after=${encodeURIComponent(after)}` : "");
+    const address = place.dataset.queue + (following ? `&${following}` : "");
     const answer = await fetch(address, { credentials: "same-origin" });
     if (!answer.ok) throw new Error(answer.status === 401 ? "Your session has ended. Log in to Airflow again." : `The server answered ${answer.status}.`);
     const page = await answer.json();
@@ -32,8 +32,8 @@ const fill = async () => {
       known.add(record.record_id);
     }
     left = { count: page.left, more: page.left >= page.left_max, decided: decided.size - unsaved() };
-    after = page.after ?? "";
-    exhausted = !page.after;
+    following = page.following ?? "";
+    exhausted = !page.following;
   })();
   try {
     await loading;
@@ -73,6 +73,9 @@ const session = () => {
   if (left) text("left", left.more ? `${left.count}+` : Math.max(0, left.count - decided.size + Math.max(0, left.decided)));
 };
 
+/** In a queue with the random sample the detector's verdict stays covered until the reader decides or asks for it. */
+const cover = (covered) => place.classList.toggle("covered", covered && place.dataset.mixed === "yes");
+
 const show = () => {
   const record = records[position];
   zoom.reset();
@@ -96,9 +99,10 @@ const show = () => {
     text("review-state", mine ? `${mine}, by you` : record.review ? `${record.review}, by ${record.reviewed_by}` : "to be reviewed");
     const verdict = at("verdict");
     verdict.hidden = false;
-    verdict.className = `badge ${record.is_anomaly ? "anomaly" : "normal"}`;
+    verdict.className = `badge says ${record.is_anomaly ? "anomaly" : "normal"}`;
     verdict.textContent = record.label ?? (record.is_anomaly ? "anomaly" : "normal");
   }
+  cover(Boolean(record) && !decided.has(record.record_id));
   for (const field of mayDecide ? ["label", "comment"] : []) at(field).value = "";
   for (let n = 1; n <= AHEAD; n++) preload(records[position + n]);
   session();
@@ -143,6 +147,7 @@ const takeBack = () => {
 };
 
 for (const button of document.querySelectorAll("[data-decide]")) button.addEventListener("click", say(button.dataset.decide));
+at("uncover")?.addEventListener("click", () => cover(false));
 at("undo")?.addEventListener("click", takeBack);
 at("previous").addEventListener("click", () => go(-1));
 at("next").addEventListener("click", () => go(1));
@@ -155,7 +160,7 @@ onChange(({ failed, refused, saved }) => {
 onKeys({
   a: say("anomaly"), n: say("normal"), s: say("unsure"), u: takeBack,
   ArrowRight: () => { go(1); }, ArrowLeft: () => { go(-1); }, j: () => { go(1); }, k: () => { go(-1); },
-  c: () => at("comment")?.focus(), l: () => at("label")?.focus(), Escape: () => zoom.reset(),
+  c: () => at("comment")?.focus(), l: () => at("label")?.focus(), v: () => cover(false), Escape: () => zoom.reset(),
 });
 await start();
 show();
