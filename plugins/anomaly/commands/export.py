@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING, Any
+import os
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,12 +14,13 @@ from anomaly.commands.database import check_code, check_name, records_database, 
 from anomaly.commands.output import examples
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
     from anomaly.db.export import ExportFilter
 
 STATES = ("pending", "claimed", "done", "quarantined")
-FORMAT_NAMES = ("csv", "json")
+FORMAT_NAMES = ("csv", "json", "parquet", "images")
 REVIEWS = ("open", "done", "anomaly", "normal", "unsure")
 
 
@@ -34,6 +39,7 @@ def _attribute(_ctx: click.Context, _param: click.Parameter, value: str | None) 
         "anomaly export --status done --detector padim@1 --window-start 2026-01-01 --output verdicts.csv",
         "anomaly export --verdict anomaly --review open --min-score 0.9 --attribute line=L1",
         "anomaly export --code image_not_found --format json",
+        "anomaly export --status done --format images --output by-verdict",
     )
 )
 @click.option("--status", "statuses", type=click.Choice(STATES), multiple=True, help="Only records in this state. May be repeated.")
@@ -48,27 +54,47 @@ def _attribute(_ctx: click.Context, _param: click.Parameter, value: str | None) 
 @click.option("--label", help="Only judged records with this label.")
 @click.option("--attribute", metavar="NAME=VALUE", callback=_attribute, help="Only judged records with this attribute.")
 @window_options
-@click.option("--output", type=click.File("wb", lazy=True), default="-", help="File to write.  [default: standard output]")
-@click.option(
-    "--format", "written", type=click.Choice(FORMAT_NAMES), default="csv", show_default=True, help="CSV, or one JSON document a line."
-)
+@click.option("--output", type=click.Path(path_type=Path), help="File to write, or folder for images.  [default: standard output]")
+@click.option("--format", "written", type=click.Choice(FORMAT_NAMES), default="csv", show_default=True, help="json: a document a line.")
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
-def command(*, detector: str | None, output: IO[bytes], written: str, as_json: bool, **conditions: Any) -> None:
+def command(*, detector: str | None, output: Path | None, written: str, as_json: bool, **conditions: Any) -> None:
     """Write records with their newest verdict.
 
     The page's gallery exports the same, by the same conditions. Records are read a thousand at a time: one state after the other, by
     capture time, or judged records by score if a condition is only about them. A run may move records from one state to another
     meanwhile. In CSV an apostrophe precedes text that a spreadsheet would take for a formula.
     """
+    from anomaly import connections
     from anomaly.db.export import ExportStore
     from anomaly.db.overview import OverviewStore
     from anomaly.export.formats import FORMATS
+    from anomaly.export.images import image_files
+    from anomaly.settings import Settings
 
+    if written == "images" and output is None:
+        raise click.UsageError("--format images needs --output FOLDER")
     with records_database() as database:
         if detector is not None:
             check_name("detector", detector, OverviewStore(database).detectors())
         rows = ExportStore(database).rows(_filter(detector=detector, **conditions))
-        output.writelines(FORMATS["json" if as_json else written].blocks(rows))
+        archive = partial(connections.bucket, Settings.from_environ(os.environ))
+        if written == "images" and output:
+            for name, content in image_files(rows, archive()):
+                _write(output / name, [content])
+        else:
+            _write(output, FORMATS["json" if as_json else written].blocks(rows, archive))
+
+
+def _write(path: Path | None, blocks: Iterable[bytes]) -> None:
+    if path is None:
+        sys.stdout.buffer.writelines(blocks)
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            file.writelines(blocks)
+    except OSError as exc:
+        raise click.FileError(str(path), exc.strerror) from exc
 
 
 def _filter(

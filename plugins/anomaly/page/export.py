@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator
 
     from anomaly.page.access import Access
+    from anomaly.page.services import Services
 
 AT_ONCE = 2
 """Exports that one process works at the same time. The others wait for their next block meanwhile."""
@@ -32,11 +33,13 @@ def router(_: Access) -> APIRouter:
     async def export(request: Request) -> Response:
         chosen = _chosen(request)
         written = FORMATS.get(request.query_params.get("format", ""))
-        if written is None:
-            raise HTTPException(HTTPStatus.BAD_REQUEST, f"There is no such format; there are {', '.join(FORMATS)}.")
+        if written is None or not written.is_available:
+            available = [name for name, each in FORMATS.items() if each.is_available]
+            raise HTTPException(HTTPStatus.BAD_REQUEST, f"There is no such format here; there are {', '.join(available)}.")
 
         def begin() -> tuple[Generator[bytes], bytes]:
-            blocks = written.blocks(ExportStore(request.app.state.services.database()).rows(chosen))
+            services: Services = request.app.state.services
+            blocks = written.blocks(ExportStore(services.database()).rows(chosen), services.archive)
             return blocks, next(blocks, b"")
 
         blocks, first = await anyio.to_thread.run_sync(begin, limiter=limiter)  # fails before the answer has begun
@@ -69,4 +72,5 @@ async def _streamed(blocks: Generator[bytes], first: bytes, limiter: anyio.Capac
             yield block
             block = await anyio.to_thread.run_sync(next, blocks, None, limiter=limiter)
     finally:
-        blocks.close()
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(blocks.close, limiter=limiter)

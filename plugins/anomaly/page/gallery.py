@@ -74,7 +74,7 @@ def _listed(services: Services, wanted: ListQuery) -> dict[str, Any]:
         "states": filters.STATES,
         "reviews": filters.REVIEWS,
         "orders": filters.ORDER_NAMES,
-        "formats": FORMATS,
+        "formats": {name: each for name, each in FORMATS.items() if each.is_available},
     }
 
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 from typing import TYPE_CHECKING
 
 import pytest
 
+from anomaly.export.formats import FORMATS
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.parts.installation import Installation
 
 
@@ -105,6 +110,33 @@ def test_an_export_takes_the_conditions_of_the_gallery(installation: Installatio
     assert ids(*conditions.split()) == ["1"]
     assert ids("--verdict", "anomaly") == ids("--review", "open") == ids("--label", "x", "--status", "done") == []
     assert "write NAME=VALUE" in installation.run("export", "--attribute", "line").err
+
+
+def test_images_are_exported_into_a_folder_for_each_verdict(installation: Installation, tmp_path: Path) -> None:
+    installation.with_two_detectors()
+    installation.put("ab.png", b"an image")
+    installation.db.do("update anomaly.ai_results set image_key = %(key)s", key=f"{installation.prefix}/ab.png")
+    assert installation.run("export", "--format", "images", "--output", str(tmp_path / "new")).status == 0
+    files = {path.relative_to(tmp_path).as_posix(): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    [(name, content)] = files.items()
+    assert (name[:13], content) == ("new/normal/1-", b"an image")
+    assert "needs --output FOLDER" in installation.run("export", "--format", "images").err
+
+
+def test_an_export_that_cannot_be_written_is_one_sentence(installation: Installation, tmp_path: Path) -> None:
+    installation.with_two_detectors()
+    said = installation.run("export", "--output", str(tmp_path))
+    assert (said.status, said.err.splitlines()[-1]) == (1, f"Error: Could not open file '{tmp_path}': Is a directory")
+    written = installation.run("export", "--format", "parquet", "--output", str(tmp_path / "a" / "records.parquet"))
+    assert written.status == 0
+    assert (tmp_path / "a" / "records.parquet").read_bytes().startswith(b"PAR1")
+
+
+def test_a_format_whose_package_is_missing_is_one_sentence(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FORMATS, "parquet", dataclasses.replace(FORMATS["parquet"], needs="no_such_package"))
+    said = installation.run("export", "--format", "parquet")
+    assert (said.status, said.out) == (1, "")
+    assert said.err == "Parquet needs the package no_such_package, which is not installed here: pip install no_such_package\n"
 
 
 def test_a_database_that_is_not_there_is_one_sentence_and_status_1(installation: Installation) -> None:

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import re
 import socket
 import tracemalloc
+import zipfile
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from pyarrow import parquet
 
 from anomaly.db.export import ExportFilter, ExportStore
 from anomaly.db.page_gallery import GalleryFilter
 from anomaly.export.formats import FORMATS
-from anomaly.export.tables import csv_blocks
+from anomaly.export.parquet import GROUP
+from anomaly.export.tables import COLUMNS, csv_blocks
 from tests.integration.page.test_gallery import judge
 
 if TYPE_CHECKING:
+    from embedded.s3 import S3
     from tests.integration.page.conftest import Site
 
 COUNTING = """
@@ -149,3 +154,68 @@ def test_a_client_that_goes_away_ends_the_queries(site: Site) -> None:
     site.db.until(still)
     assert seen[-1] < 25
     site.get("/gallery")
+
+
+def test_parquet_has_a_type_for_each_column(site: Site) -> None:
+    ids = judge(site, 3)
+    waiting = site.db.add(1)
+    found = parquet.read_table(io.BytesIO(site.get("/export", format="parquet").content))
+    assert found.column_names == list(COLUMNS)
+    assert found.column("record_id").to_pylist() == list(reversed(ids))
+    assert found.column("score").to_pylist() == [0.02, 0.01, 0.0]
+    assert found.column("cost").to_pylist() == [0.25] * 3
+    assert found.column("captured_at").to_pylist() == [site.db.record(each)["captured_at"] for each in reversed(ids)]
+    assert json.loads(found.column("regions")[0].as_py()) == [{"x_px": 1, "y_px": 2, "width_px": 3, "height_px": 4}]
+    unjudged = parquet.read_table(io.BytesIO(site.get("/export", format="parquet", state="pending").content))
+    assert (unjudged.column("record_id").to_pylist(), unjudged.column("score").to_pylist()) == (waiting, [None])
+
+
+def test_parquet_is_written_in_groups_of_bounded_size(site: Site) -> None:
+    many(site, 2 * GROUP + 1)
+    file = parquet.ParquetFile(io.BytesIO(site.get("/export", format="parquet").content))
+    assert [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)] == [GROUP, GROUP, 1]
+
+
+def with_images(site: Site, s3: S3) -> dict[str, bytes]:
+    """Archive an image for each of three judged records, the second of which a person calls unsure; return them by their path."""
+    judge(site, 60)
+    site.db.do("delete from anomaly.ai_flags where record_id not in (1, 2, 60)")
+    site.db.do("update anomaly.ai_flags set review = 'unsure', reviewed_by = 'ann', reviewed_at = now() where record_id = 2")
+    site.db.do("update anomaly.ai_results set image_key = %(p)s || '/images/' || record_id || '.png'", p=site.prefix)
+    tokens = {row["record_id"]: row["token"] for row in site.db.rows("select record_id, token from anomaly.ai_results")}
+    for record_id in (1, 2, 60):
+        s3.client().put_object(Bucket=s3.bucket, Key=f"{site.prefix}/images/{record_id}.png", Body=b"image %d" % record_id)
+    named = {"normal": 1, "unsure": 2, "anomaly": 60}
+    return {f"{verdict}/{record_id}-{tokens[record_id]}.png": b"image %d" % record_id for verdict, record_id in named.items()}
+
+
+def unzipped(answer: httpx.Response) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as opened:
+        assert opened.testzip() is None
+        return {name: opened.read(name) for name in opened.namelist()}
+
+
+def test_images_come_in_a_folder_for_each_verdict_and_missing_ones_are_named(site: Site, s3: S3) -> None:
+    files = with_images(site, s3)
+    assert unzipped(site.get("/export", format="images")) == files
+    assert unzipped(site.get("/export", format="images", verdict="anomaly")) == {name: files[name] for name in files if "anomaly" in name}
+    s3.client().delete_object(Bucket=s3.bucket, Key=f"{site.prefix}/images/2.png")
+    found = unzipped(site.get("/export", format="images"))
+    assert found.pop("missing.txt") == b"2\n"
+    assert found == {name: content for name, content in files.items() if "unsure" not in name}
+    assert unzipped(site.get("/export", format="images", label="none")) == {}
+
+
+def test_no_text_of_a_record_is_part_of_a_file_name(site: Site, s3: S3) -> None:
+    files = with_images(site, s3)
+    for odd in ("../../etc/passwd", "C:\\x", "a\0b".replace("\0", "\n"), "/etc"):
+        site.db.do("update anomaly.ai_flags set review = case when record_id = 2 then %(t)s end, reviewed_by = %(t)s, label = %(t)s", t=odd)
+        site.db.do("update anomaly.ai_results set label = %(t)s", t=odd)
+        assert sorted(unzipped(site.get("/export", format="images"))) == sorted(name.replace("unsure", "normal") for name in files)
+
+
+def test_a_format_whose_package_is_missing_is_neither_offered_nor_served(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    judge(site, 1)
+    monkeypatch.setitem(FORMATS, "parquet", dataclasses.replace(FORMATS["parquet"], needs="no_such_package"))
+    assert "format=parquet" not in site.get("/gallery").text
+    assert "there are csv, json, images" in site.get("/export", status=400, format="parquet").text
