@@ -136,6 +136,7 @@ class Service:
         yield
         self._stopping.set()
         await fitting
+        self._decoder.close()
         self._pool.close()
 
     async def _fit(self) -> None:
