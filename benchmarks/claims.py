@@ -176,7 +176,7 @@ def _pgbench(dsn: str, claims: list[Claim]) -> float:
 
 def _script(values: dict[str, Any]) -> str:
     """Return the script. Each client takes other ids. pgbench has no null, so nulls are written into the statement."""
-    text = PARAMETER.sub(lambda found: "null" if values[found[1]] is None else f":{found[1]}", default_statements().text("commit_verdict"))
+    text = PARAMETER.sub(lambda found: "null" if values[found[1]] is None else f":{found[1]}", default_statements()["commit_verdict"])
     return f"\\set i :i + 1\n\\set record_id 1 + :client_id + {CONNECTIONS} * :i\n{text};\n"
 
 

@@ -79,7 +79,7 @@ class Rate:
 
 def watch(stack: Stack, airflow: Airflow, run_id: str, *, max_records: int | None, progress: Progress) -> str:
     """Show progress until this run and all others have ended; return the state of this one."""
-    rate, statement = Rate(), default_statements().text("run_progress")
+    rate, statement = Rate(), default_statements()["run_progress"]
     with psycopg.connect(stack.dsn, autocommit=True) as connection:
         while (state := _state(airflow, run_id)) not in {"success", "failed"} or _unfinished_runs(airflow):
             stack.check()

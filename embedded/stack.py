@@ -142,7 +142,7 @@ class Stack:
                 return
             shown_at = time.monotonic()
             with contextlib.suppress(psycopg.Error), psycopg.connect(self.dsn, connect_timeout=2) as connection:
-                if claimed := queries.row(connection, default_statements().text("count_claimed"))["claimed"]:
+                if claimed := queries.row(connection, default_statements()["count_claimed"])["claimed"]:
                     self._progress.stopping(claimed, left_s)
 
         return show

@@ -65,7 +65,7 @@ def auroc(scores: Sequence[float], labels: Sequence[bool]) -> float | None:
 def outcome(dsn: str, since: datetime) -> Outcome:
     """Read the figures of the runs that began after *since* from the database."""
     with psycopg.connect(dsn) as connection:
-        counts = row(connection, default_statements().text("run_outcome"), {"since": since})
+        counts = row(connection, default_statements()["run_outcome"], {"since": since})
         labelled = [LabelledRecord(*found) for found in connection.execute(statement("labelled_scores"), {"since": since})]
     return Outcome(**counts, labelled=labelled)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from operator import attrgetter
 from random import Random
-from typing import TYPE_CHECKING, Any, LiteralString, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from psycopg import errors
+from psycopg import Cursor, errors
+from psycopg.rows import DictRow
 
 from anomaly.backoff import delay_s
 from anomaly.db.encoding import codecs_of, fitted
@@ -19,8 +21,6 @@ from anomaly.errors import DatabaseUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from psycopg import Cursor
-    from psycopg.rows import DictRow
     from psycopg.sql import Composed
 
     from anomaly.db.pool import CheckedPool
@@ -52,7 +52,7 @@ class Database:
         retried: Callable[[], None] = lambda: None,
     ) -> None:
         self._pool = pool
-        self._statements = statements or default_statements()
+        self.statements = statements or default_statements()
         self._sleep = sleep
         self._rng = rng or Random()  # noqa: S311  # for jitter
         self._on_retry = retried
@@ -67,23 +67,24 @@ class Database:
             DatabaseUnavailable: there was no answer; a statement that is not idempotent may have taken effect.
             Misconfigured: the schema does not fit, or the login is refused.
         """
-        return self._run(name, params, lambda cursor: cursor.fetchall(), idempotent=idempotent)
+        return self._run(name, params, Cursor[DictRow].fetchall, idempotent=idempotent)
 
     def fetch_one(self, name: str, params: Params, *, idempotent: bool = True) -> dict[str, Any] | None:
         """Run a statement and return its first row, or None; otherwise as `fetch_all`."""
-        return self._run(name, params, lambda cursor: cursor.fetchone(), idempotent=idempotent)
+        return self._run(name, params, Cursor[DictRow].fetchone, idempotent=idempotent)
 
     def execute(self, name: str, params: Params, *, idempotent: bool = True) -> int:
         """Run a statement and return how many rows it returns; otherwise as `fetch_all`.
 
         The statement is prepared when a connection first runs it. For statements that run once for each record.
         """
-        return self._run(name, params, lambda cursor: cursor.rowcount, idempotent=idempotent, prepare=True)
+        rows: int = self._run(name, params, attrgetter("rowcount"), idempotent=idempotent, prepare=True)
+        return rows
 
     def _run(
         self, name: str, params: Params, result: Callable[[Cursor[DictRow]], T], *, idempotent: bool, prepare: bool | None = None
     ) -> T:
-        text = self._statements.text(name)
+        text = self.statements[name]
         failures = 0
         codecs: Iterator[str] | None = None
         while True:
@@ -111,13 +112,9 @@ class Database:
                 return found
             self._sleep(delay_s(failures, base_s=BACKOFF_S, cap_s=1.0, rng=self._rng))
 
-    def text(self, name: str) -> LiteralString:
-        """Return the text of a statement."""
-        return self._statements.text(name)
-
     def including(self, composed: Mapping[str, Composed]) -> Database:
         """Return this database, on the same pool, with further statements by name."""
-        statements = self._statements.including(composed)
+        statements = self.statements.including(composed)
         return Database(self._pool, statements=statements, sleep=self._sleep, rng=self._rng, retried=self._on_retry)
 
     def run(self, name: str) -> None:

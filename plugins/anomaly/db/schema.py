@@ -114,7 +114,7 @@ def try_claim(dsn: str) -> None:
         if connection.execute("select to_regclass('anomaly.records')").fetchone() == (None,):
             _ensure_schema(connection)
         else:
-            connection.execute(default_statements().text("try_claim"))
+            connection.execute(default_statements()["try_claim"])
 
 
 def missing_migrations(dsn: str) -> list[str]:

@@ -49,7 +49,7 @@ def with_write_back(database: Database, sources: Sequence[Source]) -> Database:
     writing = [SourceSql(source, usable(database, source).types) for source in sources if source.write_back]
     if not writing:
         return database
-    return database.including({name: source_sql.written(name, database.text(name), writing) for name in source_sql.WRITTEN})
+    return database.including({name: source_sql.written(name, database.statements[name], writing) for name in source_sql.WRITTEN})
 
 
 def detach_source(database: Database, name: str) -> bool:

@@ -24,25 +24,25 @@ def check_statements(connection: psycopg.Connection[Any], statements: Statements
 
     The connection has to be in autocommit. Each statement is planned in a transaction that is rolled back.
     """
-    names = sorted({*CONTRACTS, *statements.names()})
+    names = sorted({*CONTRACTS, *statements})
     return {name: "; ".join(_faults(connection, statements, name)) for name in names}
 
 
 def _faults(connection: psycopg.Connection[Any], statements: Statements, name: str) -> Iterator[str]:
-    if name not in statements.names():
+    if name not in statements:
         yield "the file is missing"
         return
     if name not in CONTRACTS:
         yield "the project runs no statement of this name"
         return
-    contract, text = CONTRACTS[name], _COMMENT.sub("", statements.text(name))
+    contract, text = CONTRACTS[name], _COMMENT.sub("", statements[name])
     params, wanted = set(PARAMETER.findall(text)), set(contract.params.split())
     yield from (f"the project passes no parameter {extra}" for extra in sorted(params - wanted))
     yield from (f"the parameter {lost} is missing" for lost in sorted(wanted - params))
     folded = " ".join(text.lower().split())
     yield from (f"{part!r} is missing, without which the claims are not safe" for part in contract.parts if part not in folded)
     if params <= wanted:
-        yield from _planned(connection, statements.text(name), set(contract.columns.split()))
+        yield from _planned(connection, statements[name], set(contract.columns.split()))
 
 
 def _planned(connection: psycopg.Connection[Any], text: LiteralString, wanted: set[str]) -> Iterator[str]:

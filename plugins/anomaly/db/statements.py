@@ -6,7 +6,7 @@ import copy
 import re
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, LiteralString, Self
+from typing import TYPE_CHECKING, Any, LiteralString, NoReturn, Self
 
 from anomaly.errors import Misconfigured
 
@@ -22,41 +22,30 @@ PARAMETER = re.compile(r"%\((\w+)\)s")
 """A named parameter in a statement."""
 
 
-class Statements:
-    """The statements of a folder, read once, without those in its `migrations/`.
+class Statements(dict[str, LiteralString]):
+    """The statements of a folder by name, with named parameters, read once and without those in its `migrations/`.
 
     Raises:
-        Misconfigured: there are none.
+        Misconfigured: there are none, or, for a name, the folder has no such file.
     """
 
     def __init__(self, folder: Path = FOLDER) -> None:
-        self.folder = folder
         # LiteralString to a type checker: the files belong to the project. `including` accepts only what psycopg has composed.
-        self._texts: dict[str, Any] = {path.stem: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.sql"))}
-        if not self._texts:
+        texts: dict[str, Any] = {path.stem: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.sql"))}
+        if not texts:
             raise Misconfigured(no_sql(folder))
+        super().__init__(texts)
+        self.folder = folder
 
-    def text(self, name: str) -> LiteralString:
-        """Return the statement of that name, with named parameters.
-
-        Raises:
-            Misconfigured: the folder has no such file.
-        """
-        try:
-            text: LiteralString = self._texts[name]
-        except KeyError as exc:
-            raise Misconfigured(f"there is no statement {name}.sql in {self.folder}") from exc
-        return text
+    def __missing__(self, name: str) -> NoReturn:
+        raise Misconfigured(f"there is no statement {name}.sql in {self.folder}")
 
     def including(self, composed: Mapping[str, Composed]) -> Self:
         """Return these statements with others, by name, which replace those of the same name."""
         made = copy.copy(self)
-        made._texts = self._texts | {name: text.as_string() for name, text in composed.items()}  # noqa: SLF001  # of the same class
+        texts: dict[str, Any] = {name: text.as_string() for name, text in composed.items()}
+        made.update(texts)
         return made
-
-    def names(self) -> list[str]:
-        """Return the names of all statements."""
-        return list(self._texts)
 
 
 def no_sql(folder: Path) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
 from typing import Any, Literal, NewType, Self
 
 from anomaly.errors import Misconfigured
@@ -20,7 +19,6 @@ CHUNK_SIZE = 250
 _BATCH_NAMESPACE = uuid.UUID("6f0b8d0e-6a54-4c61-9c1b-0d4f6a1f2a77")
 
 
-@cache
 def batch_id_of(dag_id: str, run_id: str) -> BatchId:
     """Derive the id of a run's batch, so that a second try of `claim` finds what its first try committed."""
     return BatchId(uuid.uuid5(_BATCH_NAMESPACE, f"{dag_id}\n{run_id}"))
@@ -50,10 +48,10 @@ class Run:
     dry_run: bool = False
     """Claim nothing, and report what the run would claim."""
     requested_by: str = "airflow"
+    batch_id: BatchId = field(init=False)
 
-    @property
-    def batch_id(self) -> BatchId:
-        return batch_id_of(self.dag_id, self.run_id)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "batch_id", batch_id_of(self.dag_id, self.run_id))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

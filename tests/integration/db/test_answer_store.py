@@ -129,7 +129,7 @@ def test_a_look_up_reads_the_index_that_was_made_for_it_on_a_table_that_nobody_a
            select i, 2, 'd@1', 'c', 0, false, md5(i::text), 'k', 'k', 0, 'dag', 'run', 0, 1 from generate_series(1, 20000) as i"""
     )
     params = {"config": "c", "image_sha256s": ["a", "b"], "fresh": False, "dag_id": "dag", "run_id": "run"}
-    [row] = db.rows(f"explain (format json) {default_statements().text('find_answers')}", **params)
+    [row] = db.rows(f"explain (format json) {default_statements()['find_answers']}", **params)
     plan = json.dumps(row["QUERY PLAN"])
     assert '"Index Name": "ai_results_answers"' in plan
     assert "Seq Scan" not in plan

@@ -380,7 +380,7 @@ def test_a_look_up_reads_by_keys_alone_on_tables_that_nobody_analysed(db: Record
     params = {"config": "c", "image_sha256s": images, "record_ids": [1] * 32, "tokens": [2] * 32, "chunk_numbers": [0] * 32}
     with db.sql.transaction(force_rollback=True):
         [row] = db.rows(
-            f"explain (analyze, format json) {default_statements().text('find_or_acquire_ask')}",
+            f"explain (analyze, format json) {default_statements()['find_or_acquire_ask']}",
             **{**SAMPLES, **params, "newer_than": [None] * 32},
         )
     plan = json.dumps(row["QUERY PLAN"])

@@ -140,7 +140,7 @@ def test_of_two_sweeps_at_once_each_takes_what_the_other_leaves_and_waits_for_no
     rows = len(db.everything()[table])
     first_page = {**SAMPLES, "days": DAYS, "dry_run": False, "after_id": 0, "size": 1}
     with psycopg.connect(db.dsn, row_factory=dict_row) as other:
-        assert other.execute(default_statements().text(name).encode(), first_page).fetchall()[0]["deleted"] == 1
+        assert other.execute(default_statements()[name].encode(), first_page).fetchall()[0]["deleted"] == 1
         assert getattr(MaintenanceStore(db.database), name)(days=DAYS, dry_run=False) == SweepResult(found=rows, deleted=rows - 1)
     assert db.everything()[table] == []
 

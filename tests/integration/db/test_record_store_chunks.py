@@ -88,7 +88,7 @@ def test_a_claim_for_a_batch_that_ended_keeps_no_record_from_others(db: RecordsD
     run, began_at = db.began()
     db.store.end_batch(run.batch_id)
     with db.sql.transaction():
-        assert db.rows(default_statements().text(name), **{**SAMPLES, "batch_id": run.batch_id, "began_at": began_at}) == []
+        assert db.rows(default_statements()[name], **{**SAMPLES, "batch_id": run.batch_id, "began_at": began_at}) == []
         other = db.run("other")
         assert len(db.open(db.claim(other, origin=origin), run=other)) == 3
 

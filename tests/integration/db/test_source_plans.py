@@ -60,7 +60,7 @@ def test_known_rows_are_found_by_time_and_only_the_others_by_their_key(db: Recor
     db.do("delete from anomaly.records where source_key = any(%(keys)s)", keys=[row["key"] for row in page[:new]])
     columns: dict[str, Any] = {f"{name}s": [row[name] for row in page] for name in ("key", "image_url", "captured_at")}
     attributes = [row["attributes"] for row in page]
-    scans = scans_of(db, default_statements().text("add_source_rows"), **columns, attributes=attributes, source="shop.photos", size=None)
+    scans = scans_of(db, default_statements()["add_source_rows"], **columns, attributes=attributes, source="shop.photos", size=None)
     run = {node["Index Name"]: node for node in scans if node["Actual Loops"]}
     assert set(run) - {"records_pkey"} == {"records_source_time", *(["records_source_key"] if new else [])}
     assert rows_read(scans) <= PAGE

@@ -32,7 +32,7 @@ def db(database: str) -> Iterator[RecordsDb]:
 
 def nodes(db: RecordsDb, name: str, *, table: str = "records", **params: Any) -> list[dict[str, Any]]:
     """Return the scans by which a statement reaches the rows of a table, run for once and undone."""
-    return scans_of(db, default_statements().text(name), table=table, **params)
+    return scans_of(db, default_statements()[name], table=table, **params)
 
 
 def scans(db: RecordsDb, name: str, **params: Any) -> set[tuple[str, str]]:

@@ -137,7 +137,7 @@ def test_strict_adds_nothing_if_a_row_is_invalid(db: RecordsDb) -> None:
 def test_a_row_that_another_connection_adds_at_the_same_time_is_added_once(db: RecordsDb, *, committed: bool) -> None:
     one = {"source": "enqueue", "keys": [URL], "image_urls": [URL], "captured_ats": [NOW], "attributes": ["{}"]}
     with psycopg.connect(db.dsn) as other:
-        other.execute(default_statements().text("enqueue_records"), one)
+        other.execute(default_statements()["enqueue_records"], one)
         second = db.meanwhile(lambda: add(db.database, numbered([URL, f"{URL}?2"])).new)
         db.await_blocked()
         other.commit() if committed else other.rollback()

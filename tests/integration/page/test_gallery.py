@@ -248,7 +248,7 @@ def test_a_page_of_the_gallery_reads_its_rows_by_an_index_in_their_order(site: S
     site.db.do("analyze anomaly.ai_flags")
     nothing = dict.fromkeys(("verdict", "reviewed", "low", "high", "label", "detector", "since", "until"))
     site.db.rows("select set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false)")
-    text = default_statements().text(name)
+    text = default_statements()[name]
     [row] = site.db.rows(f"explain (analyze, format json) {text}", **{**SAMPLES, **nothing, "size": SIZE, **params})
     nodes, waiting = [], [row["QUERY PLAN"][0]["Plan"]]
     while waiting:

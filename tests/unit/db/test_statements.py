@@ -18,13 +18,13 @@ def test_a_statement_is_its_files_text_whatever_becomes_of_the_file_later(tmp_pa
     (tmp_path / "one.sql").write_text("select 1")
     statements = Statements(tmp_path)
     (tmp_path / "one.sql").write_text("select 2")
-    assert (statements.names(), statements.text("one")) == (["one"], "select 1")
+    assert statements == {"one": "select 1"}
 
 
 def test_an_unknown_statement_is_refused_with_its_name(tmp_path: Path) -> None:
     (tmp_path / "one.sql").write_text("select 1")
     with pytest.raises(Misconfigured, match=r"there is no statement two\.sql"):
-        Statements(tmp_path).text("two")
+        Statements(tmp_path)["two"]
 
 
 def test_a_folder_without_sql_files_is_refused_with_its_path(tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ def test_a_folder_without_sql_files_is_refused_with_its_path(tmp_path: Path) -> 
 
 def test_the_shipped_statements_are_read_once_and_hold_no_migrations() -> None:
     assert default_statements() is default_statements()
-    assert sorted(default_statements().names()) == sorted(path.stem for path in FOLDER.iterdir() if path.is_file())
+    assert sorted(default_statements()) == sorted(path.stem for path in FOLDER.iterdir() if path.is_file())
 
 
 def test_the_check_knows_a_sample_for_each_parameter_and_no_other() -> None:
