@@ -7,15 +7,23 @@ with held as (
            image_sha256 = %(image_sha256)s, processed_at = now(), updated_at = now()
      where id = %(record_id)s and token = %(token)s and status || '' = 'claimed'
  returning id, token, attempts, batch_id, captured_at
+), judged as (
+    -- A threshold that is stored for the detector replaces the one of the answer.
+    select held.id, held.token, held.captured_at, coalesce(stored.threshold, %(threshold)s::double precision) as threshold,
+           coalesce(%(score)s::double precision >= stored.threshold, %(is_anomaly)s::boolean) as is_anomaly
+      from held
+      left join lateral (
+        select t.threshold from anomaly.thresholds as t where t.detector = %(detector)s::text order by t.number desc limit 1
+      ) as stored on true
 ), result as (
     insert into anomaly.ai_results (
            record_id, token, detector, config, score, threshold, is_anomaly, label, reason, regions, image_sha256, image_key, answer_key,
            heatmap_key, reused, usage, cost, latency_ms, dag_id, run_id, map_index, try_number)
-    select id, token, %(detector)s::text, %(config)s::text, %(score)s::double precision, %(threshold)s::double precision,
-           %(is_anomaly)s::boolean, %(label)s::text, %(reason)s::text, %(regions)s::jsonb, %(image_sha256)s::text, %(image_key)s::text,
-           %(answer_key)s::text, %(heatmap_key)s::text, %(reused)s::boolean, %(usage)s::jsonb, %(cost)s::numeric,
-           %(latency_ms)s::double precision, %(dag_id)s::text, %(run_id)s::text, %(map_index)s::integer, %(try_number)s::integer
-      from held
+    select id, token, %(detector)s::text, %(config)s::text, %(score)s::double precision, threshold, is_anomaly, %(label)s::text,
+           %(reason)s::text, %(regions)s::jsonb, %(image_sha256)s::text, %(image_key)s::text, %(answer_key)s::text,
+           %(heatmap_key)s::text, %(reused)s::boolean, %(usage)s::jsonb, %(cost)s::numeric, %(latency_ms)s::double precision,
+           %(dag_id)s::text, %(run_id)s::text, %(map_index)s::integer, %(try_number)s::integer
+      from judged
 ), logged as (
     insert into anomaly.processing_log (record_id, event, attempt, token, batch_id, timings)
     select id, 'committed', attempts, token, batch_id, %(timings)s::jsonb from held
@@ -23,10 +31,9 @@ with held as (
     -- A person's review stays, and is not requested again. A record is drawn for the sample once.
     insert into anomaly.ai_flags as f (
            record_id, ai_processed, is_anomaly, needs_review, token, detector, score, threshold, label, image_at, sampled, sample_share)
-    select id, true, %(is_anomaly)s::boolean, %(is_anomaly)s::boolean or %(sampled)s::boolean, token, %(detector)s::text,
-           %(score)s::double precision, %(threshold)s::double precision, %(label)s::text, captured_at, %(sampled)s::boolean,
-           %(sample_share)s::double precision
-      from held
+    select id, true, is_anomaly, is_anomaly or %(sampled)s::boolean, token, %(detector)s::text, %(score)s::double precision, threshold,
+           %(label)s::text, captured_at, %(sampled)s::boolean, %(sample_share)s::double precision
+      from judged
         on conflict (record_id) do update
        set ai_processed = true, is_anomaly = excluded.is_anomaly, token = excluded.token, detector = excluded.detector,
            score = excluded.score, threshold = excluded.threshold, label = excluded.label, image_at = excluded.image_at, updated_at = now(),

@@ -39,6 +39,7 @@ TABLES = {
     "ai_results": "record_id, token",
     "processing_log": "id",
     "ai_flags": "record_id",
+    "thresholds": "number",
     "asks": "image_sha256, config, scope",
 }
 WITHIN_S = 10.0

@@ -17,6 +17,7 @@ PAGE_CONTRACTS = {
         "id record_id token verdict_text label comment takes_back reviewer",
         "review reviewed_by reviewed_at decisions",
     ),
+    "add_threshold": ("id detector threshold reason actor", "added"),
     "page_activity": ("", "dag_id run_id since records seconds"),
     "page_choices": ("", "labels detectors"),
     "page_failures": ("", "code records example error failed_at image_url"),
@@ -47,6 +48,7 @@ PAGE_CONTRACTS = {
     ),
     "page_scores": ("since detector", "low high threshold_low threshold_high bar verdicts anomalies"),
     "page_unjudged": ("status after after_id size", "id image_at status attempts not_before last_error_code last_error image_url"),
+    "stored_thresholds": ("detector size", "id threshold reason set_by set_at"),
     "page_verdicts": ("since step", "at detector verdicts anomalies first_at"),
 }
 """By the name of the statement."""

@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 _NOW = {"timestamp with time zone": sql.SQL("now()")}
 WRITTEN: Mapping[str, Mapping[WriteBack, sql.SQL]] = {
     "commit_verdict": {
-        "is_anomaly": sql.SQL("%(is_anomaly)s::boolean"),
+        "is_anomaly": sql.SQL("(select is_anomaly from judged)"),
         "score": sql.SQL("%(score)s::double precision"),
         "label": sql.SQL("%(label)s::text"),
     },
     "add_review": {"reviewed": sql.SQL("(select review from decided)")},
+    "follow_threshold": {"is_anomaly": sql.SQL("held.is_anomaly")},
 }
 """Values that a statement writes to the row of a source, by the name of the statement; `processed_at` as well."""
 
