@@ -18,6 +18,10 @@ PAGE_CONTRACTS = {
         "review reviewed_by reviewed_at decisions",
     ),
     "add_threshold": ("id detector threshold reason actor", "added"),
+    "add_view": ("owner name query size", "id"),
+    "delete_view": ("view_id owner", "id"),
+    "list_views": ("owner", "view_id name query"),
+    "rename_view": ("view_id owner name", "id"),
     "page_activity": ("", "dag_id run_id since records seconds"),
     "page_choices": ("", "labels detectors"),
     "page_failures": ("", "code records example error failed_at image_url"),
@@ -62,6 +66,9 @@ PAGE_SAMPLES: dict[str, Any] = {
     "high": None,
     "id": UUID(int=0),
     "low": None,
+    "name": "",
+    "owner": "",
+    "query": "",
     "reviewed": None,
     "reviewer": "",
     "since": datetime(2000, 1, 1, tzinfo=UTC),
@@ -71,5 +78,6 @@ PAGE_SAMPLES: dict[str, Any] = {
     "until": None,
     "verdict": None,
     "verdict_text": None,
+    "view_id": -1,
 }
 """A value of the right type for each parameter that only the page uses."""

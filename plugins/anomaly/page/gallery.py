@@ -12,7 +12,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from anomaly.db.page_gallery import COUNT_MAX, GalleryStore
 from anomaly.db.page_record import RecordPageStore
 from anomaly.export.formats import FORMATS
-from anomaly.page import filters, pictures
+from anomaly.page import filters, pictures, views
 from anomaly.page.pictures import Kind, NoPicture
 from anomaly.page.rendering import render, render_picture
 
@@ -37,7 +37,8 @@ def router(_: Access) -> APIRouter:
     @routes.get("/gallery")
     def gallery(request: Request) -> Response:
         wanted = filters.read_list_query(request.query_params)
-        return render(request, "gallery.html", _listed(request.app.state.services, wanted))
+        saved = {"views": views.store_of(request).views(), "name_max": views.NAME_MAX}
+        return render(request, "gallery.html", {**_listed(request.app.state.services, wanted), **saved})
 
     @routes.get("/pictures/{record_id}/{token}/{kind}")
     async def picture(request: Request, record_id: int, token: int, kind: Kind) -> Response:
