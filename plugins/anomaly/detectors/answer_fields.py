@@ -5,7 +5,15 @@ from __future__ import annotations
 import json
 import math
 from base64 import b64decode
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from anomaly.detectors.expressions import FAILURES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Converter = Callable[[Any], object]
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _TEXT_CHARS = 4000
@@ -14,12 +22,32 @@ _DEPTH_MAX = 50
 _INTEGER_MAX = 2**63
 
 
-def number(value: Any) -> float:
-    """Return a finite number. A number in a string is none: `to_number(…)` in the mapping reads it."""
+def fitting(found: Mapping[str, Any], converters: Mapping[str, Converter]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Convert the values that were found; return those that fit, and for each of the others the reason.
+
+    A value of None counts as missing; an exception stands for a value that could not be computed.
+    """
+    values: dict[str, Any] = {}
+    problems: dict[str, str] = {}
+    for name, convert in converters.items():
+        value = found.get(name)
+        if value is None:
+            continue
+        try:
+            if isinstance(value, Exception):
+                raise value
+            values[name] = convert(value)
+        except FAILURES as exc:
+            problems[name] = str(exc) if type(exc) is ValueError else f"its expression cannot be computed ({type(exc).__name__})"
+    return values, problems
+
+
+def number(value: Any, *, scale: float = 1.0, offset: float = 0.0) -> float:
+    """Return a finite number times *scale* plus *offset*. A number in a string is none: `to_number(…)` in the mapping reads it."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("it is not a number")  # noqa: TRY004  # one error for all that does not fit
     try:
-        found = float(value)
+        found = float(value) * scale + offset
     except OverflowError:
         found = math.inf
     if not math.isfinite(found):
@@ -89,3 +117,19 @@ def _storable(value: Any, depth: int = _DEPTH_MAX) -> Any:
     if isinstance(value, int) and abs(value) >= _INTEGER_MAX:
         raise ValueError("a number in it has more than 64 bits")
     return number(value) if isinstance(value, float) else value
+
+
+FIELDS: dict[str, tuple[Converter, str]] = {
+    "score": (number, "a finite number"),
+    "is_anomaly": (boolean, "true or false"),
+    "threshold": (number, "a finite number"),
+    "label": (text, "a text"),
+    "reason": (text, "a text"),
+    "regions": (objects, "a list of objects"),
+    "heatmap": (png, "a PNG in base64"),
+    "model": (text, "a text"),
+    "version": (text, "a text"),
+    "usage": (an_object, "an object"),
+    "cost": (number, "a finite number"),
+}
+"""The fields that an answer may have: how each is converted, and what is expected."""

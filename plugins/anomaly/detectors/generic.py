@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from anomaly.detectors import request_body
+from anomaly.detectors.answer_fields import FIELDS
 from anomaly.detectors.answer_json import parse_json
 from anomaly.detectors.base import digest
 from anomaly.detectors.endpoint import Endpoint, authorization, request_url
 from anomaly.detectors.options import Options, misconfigured
 from anomaly.detectors.redaction import Redaction, plain_headers
-from anomaly.detectors.response import FIELDS, AnswerMapping
+from anomaly.detectors.response import AnswerMapping
 
 if TYPE_CHECKING:
     from anomaly.detectors.base import DetectorConnection, FieldFinding

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import jmespath
 
@@ -16,25 +16,10 @@ from anomaly.errors import DetectorAnswerInvalid
 from anomaly.models.answers import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-FIELDS: dict[str, tuple[Callable[[Any], object], str]] = {
-    "score": (fields.number, "a finite number"),
-    "is_anomaly": (fields.boolean, "true or false"),
-    "threshold": (fields.number, "a finite number"),
-    "label": (fields.text, "a text"),
-    "reason": (fields.text, "a text"),
-    "regions": (fields.objects, "a list of objects"),
-    "heatmap": (fields.png, "a PNG in base64"),
-    "model": (fields.text, "a text"),
-    "version": (fields.text, "a text"),
-    "usage": (fields.an_object, "an object"),
-    "cost": (fields.number, "a finite number"),
-}
-"""The fields that an answer may have: how each is converted, and what is expected."""
 _TOLERANCE = 1e-6
 """Share of a range by which rounding may take a score beyond it."""
 _EXPRESSION_CHARS = 80
@@ -57,14 +42,17 @@ class AnswerMapping:
         threshold: float | None = None,
         score_range: tuple[float, float] | None = None,
     ) -> None:
-        if unknown := next((name for name in expressions if name not in FIELDS), None):
-            raise misconfigured(f"there is no field {unknown!r} for the extra 'answer'; there are {', '.join(FIELDS)}")
+        if unknown := next((name for name in expressions if name not in fields.FIELDS), None):
+            raise misconfigured(f"there is no field {unknown!r} for the extra 'answer'; there are {', '.join(fields.FIELDS)}")
         self._expressions = {name: Expression(name, text) for name, text in expressions.items()}
         if "score" not in expressions and "is_anomaly" not in expressions:
             raise misconfigured("the extra 'answer' must map 'score' or 'is_anomaly'")
         self._search = jmespath.compile("{" + ", ".join(f"{name}: ({text})" for name, text in expressions.items()) + "}")
-        self._model, self._scale, self._offset, self._threshold = model, scale, offset, threshold
-        self._range = score_range
+        self._model, self._threshold, self._range = model, threshold, score_range
+        self._number = partial(fields.number, scale=scale, offset=offset)
+        self._optional = {name: convert for name, (convert, _) in fields.FIELDS.items() if name not in {"score", "is_anomaly", "threshold"}}
+        if threshold is None:
+            self._optional["threshold"] = self._number
         self._dropped: set[str] = set()
         self.config = {"answer": dict(expressions), "scale": scale, "offset": offset, "threshold": threshold}
         """The parameters that shape a verdict, for the digest of the configuration. The range only rejects answers."""
@@ -76,23 +64,25 @@ class AnswerMapping:
             DetectorAnswerInvalid: the score or the verdict is missing or does not fit.
         """
         found = self._find(document)
-        optional = partial(self._optional, found)
         score = self._score(document, found)
-        threshold = self._threshold
-        if threshold is None:
-            threshold = optional("threshold", lambda value: self._scaled(fields.number(value)))
+        values, problems = fields.fitting(found, self._optional)
+        for name, why in problems.items():
+            if name not in self._dropped:
+                self._dropped.add(name)
+                log.warning("%s of an answer dropped, verdict kept: %s; no further warning about this field", name, why)
+        threshold = values.get("threshold", self._threshold)
         is_anomaly = self._is_anomaly(document, found, score, threshold)
         return Verdict(
             score=score if score is not None else float(is_anomaly),
             is_anomaly=is_anomaly,
             threshold=threshold,
-            label=optional("label", fields.text),
-            reason=optional("reason", fields.text),
-            regions=optional("regions", fields.objects) or (),
-            detector=f"{optional('model', fields.text) or self._model}@{optional('version', fields.text) or 'unversioned'}",
-            usage=optional("usage", fields.an_object),
-            cost=optional("cost", fields.number),
-            heatmap=optional("heatmap", fields.png),
+            label=values.get("label"),
+            reason=values.get("reason"),
+            regions=values.get("regions", ()),
+            detector=f"{values.get('model') or self._model}@{values.get('version') or 'unversioned'}",
+            usage=values.get("usage"),
+            cost=values.get("cost"),
+            heatmap=values.get("heatmap"),
         )
 
     def explain(self, document: Any) -> list[FieldFinding]:
@@ -102,7 +92,7 @@ class AnswerMapping:
 
     def _explained(self, expression: Expression, document: Any, value: Any) -> FieldFinding:
         name, problem = expression.field, ""
-        convert, expected = FIELDS[name]
+        convert, expected = fields.FIELDS[name]
         if name in {"score", "is_anomaly"} and not expression.has_source(document):
             value, problem = None, "it is not in the answer"
         elif value is not None:
@@ -126,7 +116,7 @@ class AnswerMapping:
         if value is None or not self._expressions["score"].has_source(document):
             raise self._unexpected("score", None, "a number")
         try:
-            score = self._scaled(fields.number(value))
+            score = self._number(value)
         except ValueError:
             raise self._unexpected("score", value, "a finite number") from None
         if self._range:
@@ -134,9 +124,6 @@ class AnswerMapping:
             if not low - _TOLERANCE * (high - low) <= score <= high + _TOLERANCE * (high - low):
                 raise self._unexpected("score", value, f"a score from {low:g} to {high:g}")
         return score
-
-    def _scaled(self, value: float) -> float:
-        return fields.number(value * self._scale + self._offset)
 
     def _is_anomaly(self, document: Any, found: dict[str, Any], score: float | None, threshold: float | None) -> bool:
         """Decide by the connection's threshold, else by the answer, else by the answer's own threshold."""
@@ -156,21 +143,6 @@ class AnswerMapping:
     def _unexpected(self, name: str, value: Any, expected: str) -> DetectorAnswerInvalid:
         expression = self._expressions[name].text[:_EXPRESSION_CHARS]
         return DetectorAnswerInvalid(f"{name!r} is read by {expression!r}, which found {fields.described(value)}; expected {expected}")
-
-    def _optional(self, found: dict[str, Any], name: str, convert: Callable[[Any], T]) -> T | None:
-        value = found.get(name)
-        if value is None:
-            return None
-        try:
-            if isinstance(value, Exception):
-                raise value
-            return convert(value)
-        except FAILURES as exc:
-            why = exc if type(exc) is ValueError else f"its expression cannot be computed ({type(exc).__name__})"
-            if name not in self._dropped:
-                self._dropped.add(name)
-                log.warning("%s of an answer dropped, verdict kept: %s; no further warning about this field", name, why)
-            return None
 
 
 def _value_or_failure(expression: Expression, document: Any) -> Any:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
     from anomaly.models.records import Claim
     from anomaly.models.runs import Chunk, Holder, Origin, Run
     from anomaly.pipeline.parts import ChunkStore, Parts
-    from anomaly.pipeline.stages import Stage
 
 log = logging.getLogger(__name__)
 
@@ -134,28 +131,6 @@ def chunk_source(parts: Parts) -> ChunkSource:
         add_answers=partial(_with_earlier_answers, parts),
         metrics=parts.metrics,
     )
-
-
-async def open_next(source: ChunkSource, stage: Stage, *, closed: asyncio.Event, patience_s: float) -> OpenChunk | None:
-    """Open the next chunk on a stage, and again while the database is away: chunks that are claimed would stay unopened.
-
-    Returns None if nothing is due, or once *closed* is set.
-
-    Raises:
-        DatabaseUnavailable: it was away for *patience_s*.
-    """
-    began_s = time.monotonic()
-    while True:
-        try:
-            return await stage.run(source.next)
-        except DatabaseUnavailable as exc:
-            log.warning("no chunk opened: %s", exc)
-            failing_s = time.monotonic() - began_s
-            if failing_s >= patience_s:
-                raise
-        with suppress(TimeoutError):
-            await asyncio.wait_for(closed.wait(), min(5.0, max(0.2, failing_s)))
-            return None
 
 
 def _with_earlier_answers(parts: Parts, claims: Sequence[Claim]) -> tuple[Claim, ...]:

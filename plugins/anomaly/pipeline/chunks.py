@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from anomaly.errors import AnomalyError, LeaseLost
+from anomaly.errors import AnomalyError, DatabaseUnavailable, LeaseLost
 from anomaly.metrics import Tally
-from anomaly.pipeline.chunk_source import chunk_source, open_next
+from anomaly.pipeline.chunk_source import chunk_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from anomaly.models.records import Claim
+    from anomaly.pipeline.chunk_source import OpenChunk
     from anomaly.pipeline.parts import Parts
     from anomaly.pipeline.stages import Stage, Timings
 
@@ -103,8 +105,7 @@ class Chunks:
 
     async def _open(self) -> None:
         try:
-            patience_s = self._parts.settings.write_patience_s
-            chunk = await open_next(self._source, self._stage, closed=self._closed, patience_s=patience_s)
+            chunk = await self._next()
         except Exception as exc:  # noqa: BLE001  # raised by the iterator
             self._failure, chunk = exc, None
         if chunk is None:
@@ -115,6 +116,27 @@ class Chunks:
         if not self._closed.is_set():
             for claim in chunk.claims:
                 (self._suspects if claim.is_suspect else self._waiting).append(claim)
+
+    async def _next(self) -> OpenChunk | None:
+        """Open the next chunk, and again while the database is away: chunks that are claimed would stay unopened.
+
+        Returns None if nothing is due, or after `close`.
+
+        Raises:
+            DatabaseUnavailable: it was away for `write_patience_s`.
+        """
+        began_s = time.monotonic()
+        while True:
+            try:
+                return await self._stage.run(self._source.next)
+            except DatabaseUnavailable as exc:
+                log.warning("no chunk opened: %s", exc)
+                failing_s = time.monotonic() - began_s
+                if failing_s >= self._parts.settings.write_patience_s:
+                    raise
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closed.wait(), min(5.0, max(0.2, failing_s)))
+                return None
 
     def close(self) -> list[Claim]:
         """Open no further chunk; return the claims that were not begun, whose ends the caller may report."""

@@ -51,7 +51,7 @@ class Deduplication:
         reading: threads that read from the archive.
         check: raises LeaseLost if a record is held by someone else.
         running_low: whether the detector may run out of records before a request is answered.
-        fetching: whether images are being fetched, so that more may follow soon.
+        fetching: while its threads fetch images, more records may follow soon.
         may_start: cleared while nothing new may be asked.
     """
 
@@ -64,7 +64,7 @@ class Deduplication:
         reading: Stage,
         check: Callable[[Claim], None],
         running_low: Callable[[], bool],
-        fetching: Callable[[], bool],
+        fetching: Stage,
         may_start: asyncio.Event,
     ) -> None:
         self._parts = parts
@@ -151,7 +151,7 @@ class Deduplication:
         found: asyncio.Future[FoundAnswer | Ask] = asyncio.get_running_loop().create_future()
         self._group.append((wanted, found))
         self._arrived.set()
-        if len(self._group) >= GROUP or (self._running_low() and not self._fetching()):
+        if len(self._group) >= GROUP or (self._running_low() and not self._fetching.busy):
             self._full.set()
         return await found
 

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 from anomaly import backoff
 from anomaly.errors import AnomalyError, DetectorAnswerInvalid, DetectorDown, DetectorOverloaded, LeaseLost, Retryable, Throttled
 from anomaly.models.quota import tokens_of
-from anomaly.pipeline.control import ControlRequest
+from anomaly.pipeline.fault import Breaker, ControlRequest
 from anomaly.pipeline.quota import QuotaSharing
-from anomaly.pipeline.throttle import Breaker, Throttle
+from anomaly.pipeline.throttle import Throttle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from anomaly.models.answers import Answer
     from anomaly.models.records import Claim
+    from anomaly.pipeline.fault import Refusals
     from anomaly.pipeline.parts import Parts
-    from anomaly.pipeline.refusals import Refusals
     from anomaly.pipeline.stages import Stage, Timings
 
 log = logging.getLogger(__name__)
@@ -60,8 +60,8 @@ class DetectionScheduler:
         self._check = check
         self._throttle = Throttle(slots=self._settings.detector_slots, quota=parts.fleet.quota, clock=parts.clock)
         self._breaker = Breaker(failures=self._settings.breaker_failures)
-        self.quota = QuotaSharing(fleet=parts.fleet, throttle=self._throttle, stage=sharing, on_share=self._shared, clock=parts.clock)
         self._waiting: deque[asyncio.Future[Throttled | None]] = deque()
+        self.quota = QuotaSharing(parts, throttle=self._throttle, stage=sharing, waiting=self._waiting, on_share=self._shared)
         self._unwritten = 0
         # Requests in flight and answers that are not archived yet: a killed task has to ask for these again.
         self._unwritten_max = self._settings.detector_slots + max(self._settings.detector_slots, self._settings.archive_workers)
@@ -71,9 +71,8 @@ class DetectionScheduler:
         self._wake: asyncio.TimerHandle | None = None
         self._closed = False
 
-    @property
     def running_low(self) -> bool:
-        """True if the detector may run out of records before a request is answered."""
+        """Return whether the detector may run out of records before a request is answered."""
         return 2 * len(self._waiting) < self._settings.detector_slots
 
     async def ask(self, claim: Claim, request: Callable[[], Answer], timings: Timings) -> Answer:
@@ -235,10 +234,6 @@ class DetectionScheduler:
             self._hold(hold_s)
         self.report()
         self.dispatch()
-
-    async def renew_share(self) -> None:
-        """Renew this task's share of the detector's quota until cancelled."""
-        await self.quota.renew(lambda: len(self._waiting))
 
     def report(self) -> None:
         """Send the gauges: requests that may be in flight, that are, and seconds for which none may start."""

@@ -58,7 +58,8 @@ class Limit:
 
     def __init__(self, *, ceiling: int) -> None:
         self._ceiling = ceiling
-        self._limit = ceiling
+        self.current = ceiling
+        """Requests that may be in flight now."""
         self._before = (ceiling, 0.0)
         """The limit before a trial, and its latency."""
         self._lower_in, self._lower_wait = LOWER_FIRST, LOWER_WAIT
@@ -72,13 +73,10 @@ class Limit:
         self._proofs = 0
         self._begin(Phase.HOLD)
 
-    def __int__(self) -> int:
-        return self._limit
-
     def _begin(self, phase: Phase, limit: float | None = None) -> None:
         self._phase = phase
-        self._limit = self._limit if limit is None else min(self._ceiling, max(1, int(limit)))
-        self._size = max(ROUND_MIN, self._limit)
+        self.current = self.current if limit is None else min(self._ceiling, max(1, int(limit)))
+        self._size = max(ROUND_MIN, self.current)
         self._joined = self._full = 0
         self._open: set[float] = set()
         self._took: list[float] = []
@@ -88,9 +86,9 @@ class Limit:
 
         Those of a round are measured, which begins once the limit is reached: what was not tried says nothing.
         """
-        if self._joined < self._size and (self._joined or in_flight >= self._limit):
+        if self._joined < self._size and (self._joined or in_flight >= self.current):
             self._joined += 1
-            self._full += in_flight >= self._limit
+            self._full += in_flight >= self.current
             self._open.add(request)
 
     def answered(self, request: float, took_s: float) -> None:
@@ -112,7 +110,7 @@ class Limit:
             self._fell_at = now
             self._proofs = 0
             self._was_overloaded = True
-            self._begin(Phase.HOLD, self._limit * HARD_DECREASE)
+            self._begin(Phase.HOLD, self.current * HARD_DECREASE)
 
     def _conclude(self) -> None:
         """End the round once nearly all its requests are answered."""
@@ -127,12 +125,12 @@ class Limit:
 
     def _decide(self, took_s: float) -> None:
         (limit, before_s), is_trial = self._before, self._phase in {Phase.LOWERED, Phase.RAISED}
-        gain = _throughput(self._limit, took_s) / _throughput(limit, before_s) if is_trial else 1.0
+        gain = _throughput(self.current, took_s) / _throughput(limit, before_s) if is_trial else 1.0
         match self._phase:
             case Phase.HOLD:
                 self._next_trial(took_s)
             case Phase.LOWERED if gain >= THROUGHPUT_KEPT:
-                self._lowered = (self._limit, took_s)
+                self._lowered = (self.current, took_s)
                 self._begin(Phase.BACK, limit)
             case Phase.BACK if _throughput(*self._lowered) >= THROUGHPUT_KEPT * _throughput(limit, took_s):
                 self._proofs += 1
@@ -146,7 +144,7 @@ class Limit:
             case Phase.LOWERED | Phase.BACK:
                 self._end_trial(wait=min(LOWER_WAIT_MAX, 2 * self._lower_wait), normal_s=max(self._normal_s, took_s, before_s))
                 self._begin(Phase.HOLD, limit)
-            case Phase.RAISED if gain >= 1 + GAIN_KEPT * (self._limit / limit - 1):
+            case Phase.RAISED if gain >= 1 + GAIN_KEPT * (self.current / limit - 1):
                 self._raise_in, self._raise_wait = 0, 1
                 self._next_trial(took_s)
             case Phase.RAISED:
@@ -162,17 +160,17 @@ class Limit:
         """Begin the next round, a trial if one is due."""
         self._lower_in -= 1
         self._raise_in -= 1
-        (limit, before_s), self._before = self._before, (self._limit, took_s)
+        (limit, before_s), self._before = self._before, (self.current, took_s)
         is_slow = self._normal_s > 0 and took_s > max(SLOW_FACTOR * self._normal_s, self._normal_s + SLOW_MIN_S)
-        is_steady = limit == self._limit and max(took_s, before_s) < STEADY_FACTOR * min(took_s, before_s)
+        is_steady = limit == self.current and max(took_s, before_s) < STEADY_FACTOR * min(took_s, before_s)
         self._normal_s = self._normal_s or took_s
         if self._was_overloaded:
-            self._was_overloaded = self._limit + 1 < self._ceiling
-            self._begin(Phase.HOLD, self._limit + 1)
-        elif (is_slow or (self._lower_in <= 0 and took_s >= TRIAL_MIN_S)) and is_steady and self._limit > 1:
-            self._begin(Phase.LOWERED, self._limit * LOWER)
-        elif self._limit < self._ceiling and self._raise_in <= 0:
-            self._begin(Phase.RAISED, max(self._limit + 1, self._limit * RAISE))
+            self._was_overloaded = self.current + 1 < self._ceiling
+            self._begin(Phase.HOLD, self.current + 1)
+        elif (is_slow or (self._lower_in <= 0 and took_s >= TRIAL_MIN_S)) and is_steady and self.current > 1:
+            self._begin(Phase.LOWERED, self.current * LOWER)
+        elif self.current < self._ceiling and self._raise_in <= 0:
+            self._begin(Phase.RAISED, max(self.current + 1, self.current * RAISE))
         else:
             self._begin(Phase.HOLD)
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from anomaly import errors
-from anomaly.pipeline.refusals import Refusals
+from anomaly.pipeline.fault import Refusals
 from anomaly.pipeline.runs import FAILED_EVENTS, failure_rate_error
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from anomaly.errors import AnomalyError, Retryable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sized
 
-    from anomaly.pipeline.parts import Fleet
+    from anomaly.pipeline.parts import Parts
     from anomaly.pipeline.stages import Stage
     from anomaly.pipeline.throttle import Throttle
 
@@ -26,18 +26,17 @@ class QuotaSharing:
     """For the event loop's thread.
 
     Args:
+        waiting: the records that wait to be asked about.
         on_share: called after each renewal with the seconds for which all tasks are to leave the detector alone.
     """
 
-    def __init__(
-        self, *, fleet: Fleet, throttle: Throttle, stage: Stage, on_share: Callable[[float], None], clock: Callable[[], float]
-    ) -> None:
-        self._fleet = fleet
+    def __init__(self, parts: Parts, *, throttle: Throttle, stage: Stage, waiting: Sized, on_share: Callable[[float], None]) -> None:
+        self._fleet, self._clock = parts.fleet, parts.clock
         self._throttle = throttle
         self._stage = stage
+        self._waiting = waiting
         self._on_share = on_share
-        self._clock = clock
-        self._renewal_s = RENEWAL_S if fleet.quota.stated else PAUSE_CHECK_S
+        self._renewal_s = RENEWAL_S if parts.fleet.quota.stated else PAUSE_CHECK_S
         self._pause_s = 0.0
         self._news = asyncio.Event()
 
@@ -51,15 +50,15 @@ class QuotaSharing:
         self._pause_s = max(self._pause_s, pause_s)
         self._news.set()
 
-    async def renew(self, waiting: Callable[[], int]) -> None:
-        """Renew the share until cancelled; *waiting* returns how many records wait to be asked about.
+    async def renew(self) -> None:
+        """Renew the share until cancelled.
 
         Raises:
             RunStopped: there can be no share.
         """
         while True:
             self._news.clear()
-            demand, self._pause_s = self._throttle.demand(waiting=waiting(), hold_s=self._pause_s), 0.0
+            demand, self._pause_s = self._throttle.demand(waiting=len(self._waiting), hold_s=self._pause_s), 0.0
             asked_at = self._clock()
             try:
                 share = await self._stage.run(self._fleet.share, demand)

@@ -1,4 +1,4 @@
-"""Decides when requests to the detector may start: concurrency, quota and pauses. And a circuit breaker."""
+"""Decides when requests to the detector may start: concurrency, quota and pauses."""
 
 from __future__ import annotations
 
@@ -37,12 +37,14 @@ class Throttle:
         self._slots = slots
         self._ahead = 0 if quota.stated else slots // PREFETCH_RATIO
         self._quota = quota
+        self._needs_grants = quota.counts_requests
         self._clock = clock
         self._held_until = clock()
         self._share_until = float("-inf")
         self._concurrency = 0
         self._at_most: int | None = 0
-        self._answers = False
+        self.answers = False
+        """True if the detector has answered the single request after a long pause, and the other tasks do not know it yet."""
         self._grants: list[Grant] = []
         self._acquired: list[Grant] = []
         self._started = 0
@@ -55,7 +57,7 @@ class Throttle:
     @property
     def limit(self) -> int:
         """Requests that may be in flight now."""
-        limit = int(self._limit)
+        limit = self._limit.current
         if self._quota.concurrency is not None:
             limit = min(limit, self._concurrency) if self._clock() < self._share_until else 0
         return limit if self._at_most is None else min(limit, self._at_most)
@@ -70,7 +72,7 @@ class Throttle:
         most = limit + self._ahead if limit == self._slots else limit
         if self.in_flight >= most or self.wait_s() > 0:
             return False
-        if self._quota.counts_requests:
+        if self._needs_grants:
             if self.next_start_s() != 0:
                 return False
             self._acquired.append(self._grants.pop(0))
@@ -107,7 +109,7 @@ class Throttle:
         self._latency_s = 0.8 * self._latency_s + 0.2 * took_s if self._latency_s else took_s
         self._limit.answered(began, took_s)
         if self._at_most == 1:
-            self._at_most, self._answers = None, True
+            self._at_most, self.answers = None, True
 
     def failed(self, *, began: float, overloaded: bool) -> None:
         """Record a request that failed, and if the detector refused it for lack of capacity."""
@@ -127,17 +129,12 @@ class Throttle:
 
     # ── the quota that all tasks share
 
-    @property
-    def answers(self) -> bool:
-        """True if the detector has answered the single request after a long pause, and the other tasks do not know it yet."""
-        return self._answers
-
     def demand(self, *, waiting: int, hold_s: float) -> Demand:
         """Return the demand for the next share while *waiting* records wait. Starts that will not be used go back with it."""
-        wanted = min(int(self._limit), max(self._most_in_flight, self._started) + waiting + 1)
+        wanted = min(self._limit.current, max(self._most_in_flight, self._started) + waiting + 1)
         starts = 0
-        if self._quota.counts_requests:
-            in_time = int(self._limit) * max(1.0, LONGEST_HORIZON_S / self._latency_s) if self._latency_s else int(self._limit)
+        if self._needs_grants:
+            in_time = self._limit.current * max(1.0, LONGEST_HORIZON_S / self._latency_s) if self._latency_s else self._limit.current
             starts = min(self._started + waiting, int(in_time)) if waiting else self._started
         self.next_start_s()  # drops those that are over
         returned, self._grants = self._grants[starts:], self._grants[:starts]
@@ -149,9 +146,9 @@ class Throttle:
             tokens_each=self._tokens.each,
             tokens_back=self._tokens.settle(),
             hold_s=hold_s,
-            answers=self._answers,
+            answers=self.answers,
         )
-        self._started, self._answers = 0, False
+        self._started, self.answers = 0, False
         self._most_in_flight = self.in_flight
         return demand
 
@@ -171,7 +168,7 @@ class Throttle:
     def leave(self) -> Demand:
         """Return the demand of a task that ends: none."""
         returned, self._grants = tuple(grant.start for grant in self._grants), []
-        return Demand(returned=returned, tokens_back=self._tokens.settle(), tokens_each=self._tokens.each, answers=self._answers)
+        return Demand(returned=returned, tokens_back=self._tokens.settle(), tokens_each=self._tokens.each, answers=self.answers)
 
 
 class _Tokens:
@@ -199,19 +196,3 @@ class _Tokens:
         """Return the tokens that were reserved and not used since the last call; negative if more were used."""
         back, self._back = self._back, 0.0
         return back
-
-
-class Breaker:
-    """A circuit breaker: opens after a number of failures in a row."""
-
-    def __init__(self, *, failures: int) -> None:
-        self._limit = failures
-        self._in_a_row = 0
-
-    def succeeded(self) -> None:
-        self._in_a_row = 0
-
-    def failed(self) -> bool:
-        """Count a failure; return True if that opens the breaker."""
-        self._in_a_row += 1
-        return self._in_a_row >= self._limit

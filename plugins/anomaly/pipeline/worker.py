@@ -74,14 +74,14 @@ class Worker:
             finding=finding,
             reading=self._archiving,
             check=check,
-            running_low=lambda: self.detection.running_low,
-            fetching=lambda: self._fetching.busy > 0,
+            running_low=self.detection.running_low,
+            fetching=self._fetching,
             may_start=may_start,
         )
 
     async def run(self) -> None:
         """Work until nothing is due, or until what may still end after a stop has ended."""
-        background = (self._report_gauges, self.detection.renew_share, self._deduplication.look_up_groups)
+        background = (self._report_gauges, self.detection.quota.renew, self._deduplication.look_up_groups)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._in_background(each)) for each in background]
             async with asyncio.TaskGroup() as records:
@@ -165,16 +165,14 @@ class Worker:
             self.outcomes.images.accept()
             self.chunks.check(claim)
             image_key = steps.create_task(self._patiently(self._archiving, parts.archive.put_image, image, timings=timings))
-            answer = await self._deduplication.answer(claim, image, partial(self._ask, claim, image, timings), timings)
+            ask = partial(self.detection.ask, claim, partial(parts.ask, image), timings)
+            answer = await self._deduplication.answer(claim, image, ask, timings)
             answer_key, heatmap_key = await self._archive_answer(claim, image, answer, timings)
             self.chunks.check(claim)
             archived = ArchiveKeys(image_key=await image_key, answer_key=answer_key, heatmap_key=heatmap_key)
             commit = partial(self._commit, claim, answer, archived, image_sha256=image.sha256, timings=timings)
             await self._patiently(self._committing, commit, timings=timings)
         return Outcome("reused" if answer.reused else "committed")
-
-    async def _ask(self, claim: Claim, image: Image, timings: Timings) -> Answer:
-        return await self.detection.ask(claim, partial(self._parts.ask, image), timings)
 
     async def _archive_answer(self, claim: Claim, image: Image, answer: Answer, timings: Timings) -> tuple[str, str | None]:
         """Archive an answer even if the lease is lost: it is paid for, and the record's next holder finds it. Return its keys."""

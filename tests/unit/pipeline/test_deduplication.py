@@ -197,7 +197,7 @@ class Rig:
             reading=self.reading,
             check=self._check,
             running_low=lambda: True,
-            fetching=lambda: False,
+            fetching=Stage("fetch", workers=1),
             may_start=may_start,
         )
         self.tasks = [asyncio.create_task(self.deduplication.look_up_groups())]

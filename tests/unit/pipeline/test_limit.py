@@ -22,8 +22,7 @@ SLOTS = 32
 class Fixed:
     """As many requests as slots, whatever happens."""
 
-    def __int__(self) -> int:
-        return SLOTS
+    current = SLOTS
 
     def started(self, request: int, *, in_flight: int) -> None: ...
     def answered(self, request: int, took_s: float) -> None: ...
@@ -52,18 +51,18 @@ class Run:
     """What came of *records* requests, with as many in flight as the limit allows."""
 
     def __init__(self, limit: Limit | Fixed, detector: Detector, *, records: int) -> None:
-        self.now, self.limits, self.took = 0.0, [(0.0, int(limit))], list[float]()
+        self.now, self.limits, self.took = 0.0, [(0.0, limit.current)], list[float]()
         under_way: list[tuple[float, int, float]] = []
         sent = 0
         while sent < records or under_way:
-            while sent < records and len(under_way) < int(limit):
+            while sent < records and len(under_way) < limit.current:
                 heapq.heappush(under_way, (detector.finishes(self.now, sent), sent, self.now))
                 limit.started(sent, in_flight=len(under_way))
                 sent += 1
             self.now, number, began = heapq.heappop(under_way)
             self.took.append(self.now - began)
             limit.answered(number, self.now - began)
-            self.limits.append((self.now, int(limit)))
+            self.limits.append((self.now, limit.current))
 
     def limit_at(self, at: float) -> int:
         return [limit for when, limit in self.limits if when <= at][-1]
@@ -144,9 +143,9 @@ def test_a_queue_that_grows_is_not_driven_into_timeouts() -> None:
 
 def a_round(limit: Limit, took_s: float, *, full: bool = True) -> None:
     """Send as many requests as a round needs, each answered after *took_s*."""
-    for number in range(4 * max(8, int(limit))):
-        limit.started(number, in_flight=int(limit) if full else int(limit) - 1)
-    before = int(limit)
+    for number in range(4 * max(8, limit.current)):
+        limit.started(number, in_flight=limit.current if full else limit.current - 1)
+    before = limit.current
     for number in range(4 * max(8, before)):
         limit.answered(number, took_s)
 
@@ -155,9 +154,9 @@ def test_an_overload_halves_the_limit_and_requests_that_were_under_way_together_
     limit = Limit(ceiling=32)
     for _ in range(10):
         limit.overloaded(began=1.0, now=2.0)
-    assert int(limit) == 16
+    assert limit.current == 16
     limit.overloaded(began=2.5, now=3.0)
-    assert int(limit) == 8
+    assert limit.current == 8
 
 
 def test_after_an_overload_each_full_round_adds_one_and_others_add_nothing() -> None:
@@ -165,20 +164,20 @@ def test_after_an_overload_each_full_round_adds_one_and_others_add_nothing() -> 
     limit.overloaded(began=0.0, now=1.0)
     a_round(limit, 0.2)
     a_round(limit, 0.2)
-    assert int(limit) == 18
+    assert limit.current == 18
     a_round(limit, 0.2, full=False)
-    assert int(limit) == 18
+    assert limit.current == 18
 
 
 def test_the_limit_never_falls_under_one_nor_rises_over_its_ceiling() -> None:
     limit = Limit(ceiling=4)
     for n in range(20):
         limit.overloaded(began=n + 0.5, now=n + 1.0)
-    assert int(limit) == 1
+    assert limit.current == 1
     for _ in range(20):
         a_round(limit, 0.2)
-        assert int(limit) <= 4
-    assert int(limit) >= 2
+        assert limit.current <= 4
+    assert limit.current >= 2
 
 
 def test_requests_that_end_without_an_answer_do_not_stop_the_rounds() -> None:
@@ -189,4 +188,4 @@ def test_requests_that_end_without_an_answer_do_not_stop_the_rounds() -> None:
     limit.dropped(0)
     for number in range(1, 8):
         limit.answered(number, 0.2)
-    assert int(limit) == 5
+    assert limit.current == 5

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from anomaly.models.quota import LATE_S, Quota, Share
-from anomaly.pipeline.throttle import Breaker, Throttle
+from anomaly.pipeline.throttle import Throttle
 
 
 class Clock:
@@ -206,13 +206,3 @@ def test_what_requests_take_of_the_tokens_is_learned_and_settled() -> None:
     assert demand.tokens_back == pytest.approx(-500)
     assert demand.tokens_each == 1500
     assert throttle.demand(waiting=8, hold_s=0.0).tokens_back == 0
-
-
-# ── the breaker
-
-
-def test_the_breaker_opens_after_failures_in_a_row_and_a_success_starts_anew() -> None:
-    breaker = Breaker(failures=3)
-    assert [breaker.failed(), breaker.failed()] == [False, False]
-    breaker.succeeded()
-    assert [breaker.failed(), breaker.failed(), breaker.failed()] == [False, False, True]
