@@ -1,15 +1,16 @@
--- The distribution of a detector's scores in at most 40 bars of equal width, by verdict, with the thresholds that were used.
-with scored as materialized (
-    select a.score, a.is_anomaly, a.threshold
+-- The distribution of a detector's finite scores since the beginning of a day (UTC), by the bins of score_bin. See page_verdicts.sql.
+with counted as (
+    select d.score, d.verdicts, d.anomalies
+      from anomaly.score_days as d
+     where d.day >= %(since)s::timestamptz and d.detector = %(detector)s::text
+     union all
+    select anomaly.score_bin(a.score), count(*), count(*) filter (where a.is_anomaly)
       from anomaly.ai_results as a
-     where a.created_at >= %(since)s::timestamptz and a.detector = %(detector)s::text
-       and a.score > '-infinity' and a.score < 'infinity'
-), span as (
-    select min(score) as low, max(score) as high, min(threshold) as threshold_low, max(threshold) as threshold_high from scored
+     where a.created_at >= (select summed_until from anomaly.verdict_sums) and a.created_at >= %(since)s::timestamptz
+       and left(a.detector, 600) = %(detector)s::text and a.score > '-infinity' and a.score < 'infinity'
+     group by 1
 )
-select span.low, span.high, span.threshold_low, span.threshold_high,
-       case when span.high > span.low then least(40, width_bucket(scored.score, span.low, span.high, 40)) else 1 end as bar,
-       count(*) as verdicts, count(*) filter (where scored.is_anomaly) as anomalies
-  from scored, span
- group by 1, 2, 3, 4, 5
- order by bar
+select counted.score, sum(counted.verdicts)::bigint as verdicts, sum(counted.anomalies)::bigint as anomalies
+  from counted
+ group by counted.score
+ order by counted.score

@@ -93,6 +93,14 @@ def fill(db: RecordsDb, s3: S3, *, prefix: str, judged: int = 120, waiting: int 
         db.store.defer(claim, error=DetectorFailed("detector.example: answered 500 Internal Server Error"), timings={})
     db.store.end_chunk(deferred, chunk or 0, HOLDER, tally={"ended": {"deferred": 2}})
     db.store.end_batch(deferred.batch_id)
+    sum_anew(db)
+
+
+def sum_anew(db: RecordsDb) -> None:
+    """Compute the sums of the verdicts again after results were changed, which only tests do."""
+    db.do("truncate anomaly.verdict_hours, anomaly.score_days")
+    db.do("update anomaly.verdict_sums set summed_until = '-infinity'")
+    db.do("select anomaly.sum_verdicts(step => null)")
 
 
 def _add(db: RecordsDb, cell: Cell, *, number: int, total: int) -> int:

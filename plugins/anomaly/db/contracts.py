@@ -117,6 +117,7 @@ CONTRACTS = {
         f"{_DEMAND} detector holder expires_s most requests_per_minute tokens_per_minute period_s horizon_s late_s pause_max_s probe_s",
         "concurrency starts now_s hold_s at_most",
     ),
+    "sum_verdicts": Contract("", "more"),
     "suspect_verdicts": Contract("size", "verdicts"),
     "table_health": Contract("", "name live dead size_bytes vacuumed_at analysed_at"),
     "task_rate": Contract("", "records_per_s"),

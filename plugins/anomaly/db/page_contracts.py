@@ -50,10 +50,10 @@ PAGE_CONTRACTS = {
         "size",
         "dag_id run_id since claimed is_open until committed quarantined deferred released verdicts anomalies fetch detect archive commit",
     ),
-    "page_scores": ("since detector", "low high threshold_low threshold_high bar verdicts anomalies"),
+    "page_scores": ("since detector", "score verdicts anomalies"),
     "page_unjudged": ("status after after_id size", "id image_at status attempts not_before last_error_code last_error image_url"),
     "stored_thresholds": ("detector size", "id threshold reason set_by set_at"),
-    "page_verdicts": ("since step", "at detector verdicts anomalies first_at"),
+    "page_verdicts": ("since step", "at detector verdicts anomalies first_at threshold_low threshold_high"),
 }
 """By the name of the statement."""
 

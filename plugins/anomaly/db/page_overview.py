@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from anomaly.db.client import Database
     from anomaly.models.runs import Backlog
 
-BARS = 40
-"""Bars of the distribution of scores."""
+SUM_STEPS = 5
+"""Most steps of `sum_verdicts` for one page. Results that are not summed are counted each time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,17 +74,17 @@ class VerdictCount:
     verdicts: int
     anomalies: int
     first_at: datetime
+    threshold_low: float | None
+    """The lowest threshold that was used."""
+    threshold_high: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreBar:
-    """Verdicts whose scores are in one of `BARS` equal parts of the range from *low* to *high*."""
+class ScoreBin:
+    """Verdicts whose scores are in one bin of `anomaly.score_bin`, a twentieth of their power of ten wide."""
 
-    low: float
-    high: float
-    threshold_low: float | None
-    threshold_high: float | None
-    bar: int
+    score: float
+    """The lower end of the bin."""
     verdicts: int
     anomalies: int
 
@@ -111,8 +111,14 @@ class OverviewStore:
     def failures(self) -> list[Failure]:
         return [Failure(**row) for row in self._database.fetch_all("page_failures", {})]
 
+    def sum_verdicts(self) -> None:
+        """Add the results of some hours to the sums from which the next two methods read."""
+        StatsStore(self._database).sum_verdicts(steps_max=SUM_STEPS)
+
     def verdicts(self, *, since: datetime, step: Literal["hour", "day"]) -> list[VerdictCount]:
+        """Count verdicts. *since* is the beginning of an hour or a day in UTC, as *step* is."""
         return [VerdictCount(**row) for row in self._database.fetch_all("page_verdicts", {"since": since, "step": step})]
 
-    def scores(self, *, since: datetime, detector: str) -> list[ScoreBar]:
-        return [ScoreBar(**row) for row in self._database.fetch_all("page_scores", {"since": since, "detector": detector})]
+    def scores(self, *, since: datetime, detector: str) -> list[ScoreBin]:
+        """Count a detector's finite scores. *since* is the beginning of a day in UTC."""
+        return [ScoreBin(**row) for row in self._database.fetch_all("page_scores", {"since": since, "detector": detector})]

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from anomaly.db.page_overview import BARS
 from anomaly.page.rendering import moment, number, percent, score
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from anomaly.db.page_overview import ScoreBar, VerdictCount
+    from anomaly.db.page_overview import ScoreBin, VerdictCount
 
 WIDTH, HEIGHT = 640, 220
 LEFT, RIGHT, TOP, BOTTOM = 46, 8, 14, 26
@@ -21,6 +20,11 @@ PLOT_WIDTH, PLOT_HEIGHT = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 LABELS_MAX = 7
 """Most labels below the bars."""
 GRID_LINES = 4
+SCORE_BARS_MAX = 50
+LEAST_POWER = -12
+"""The power of ten of the narrowest bins of `anomaly.score_bin`."""
+ROUNDING = 1e-6
+"""Share of a bar by which the end of a bin may be beside that of its bar, since both are rounded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +74,7 @@ def verdict_chart(counts: Sequence[VerdictCount], *, since: datetime, until: dat
     """Return verdicts over time, anomalies at the bottom of each bar, with a line where another detector began; None without any."""
     if not counts:
         return None
-    first = _floored(since, step)
+    first = floored(since, step)
     starts = [first + step * n for n in range(math.ceil((until - first) / step))]
     totals = {at: (sum(c.verdicts for c in counts if c.at == at), sum(c.anomalies for c in counts if c.at == at)) for at in starts}
     top = _rounded_up(max(verdicts for verdicts, _ in totals.values()) or 1)
@@ -99,27 +103,41 @@ def detector_changes(counts: Sequence[VerdictCount]) -> list[tuple[str, datetime
     return sorted(first.items(), key=lambda item: item[1])[1:]
 
 
-def score_chart(bars: Sequence[ScoreBar]) -> Chart | None:
-    """Return the distribution of scores with the threshold as a line; None without any."""
-    if not bars:
+def score_chart(bins: Sequence[ScoreBin], *, thresholds: Iterable[float]) -> Chart | None:
+    """Return the distribution of scores with the thresholds as lines; None without any. *bins* are in ascending order."""
+    if not bins:
         return None
-    low, high = bars[0].low, bars[0].high
-    top = _rounded_up(max(bar.verdicts for bar in bars))
-    parts = BARS if high > low else 1
-    pitch, span = PLOT_WIDTH / parts, (high - low) or 1.0
-    drawn = []
-    for bar in bars:
-        begin, end = low + (bar.bar - 1) / parts * span, low + bar.bar / parts * span
-        title = f"{score(begin)} to {score(end)}: {number(bar.anomalies)} of {number(bar.verdicts)} anomalies"
-        shares = (("anomaly", bar.anomalies), ("normal", bar.verdicts - bar.anomalies))
-        drawn.append(_bar(LEFT + (bar.bar - 1) * pitch, pitch, shares, top, title))
-    below = [Mark(at=LEFT + n / 4 * PLOT_WIDTH, label=score(low + n / 4 * span)) for n in range(5)] if high > low else []
-    thresholds = sorted({value for value in (bars[0].threshold_low, bars[0].threshold_high) if value is not None and low <= value <= high})
+    width = _bar_width(bins)
+    totals: dict[int, list[int]] = {}
+    for each in bins:
+        total = totals.setdefault(math.floor(each.score / width + ROUNDING), [0, 0])
+        total[0] += each.verdicts
+        total[1] += each.anomalies
+    first, last = min(totals), max(totals)
+    top = _rounded_up(max(verdicts for verdicts, _ in totals.values()))
+    pitch = PLOT_WIDTH / (last + 1 - first)
+    bars = []
+    for n, (verdicts, anomalies) in sorted(totals.items()):
+        title = f"{score(n * width)} to {score((n + 1) * width)}: {number(anomalies)} of {number(verdicts)} anomalies"
+        bars.append(_bar(LEFT + (n - first) * pitch, pitch, (("anomaly", anomalies), ("normal", verdicts - anomalies)), top, title))
+    low, span = first * width, (last + 1 - first) * width
+    below = [Mark(at=LEFT + n / 4 * PLOT_WIDTH, label=score(low + n / 4 * span)) for n in range(5)]
     lines = [
         Mark(at=LEFT + (value - low) / span * PLOT_WIDTH, label=f"threshold {score(value)}", title=f"threshold {value:g}")
-        for value in thresholds
+        for value in sorted(set(thresholds))
+        if low <= value <= low + span
     ]
-    return Chart(title="Distribution of scores", bars=tuple(drawn), below=tuple(below), left=_grid(top), lines=tuple(lines))
+    return Chart(title="Distribution of scores", bars=tuple(bars), below=tuple(below), left=_grid(top), lines=tuple(lines))
+
+
+def _bar_width(bins: Sequence[ScoreBin]) -> float:
+    """Return 1, 2 or 5 times a power of ten, a multiple of the width of every bin, so that no bin is in two bars."""
+    low, high = bins[0].score, bins[-1].score
+    largest = max(abs(low), abs(high))
+    widest = 0.05 * 10.0 ** max(math.floor(math.log10(largest)) if largest else LEAST_POWER, LEAST_POWER)
+    least = max((high - low) / SCORE_BARS_MAX, widest) * (1 - ROUNDING)
+    power = 10.0 ** math.floor(math.log10(least))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least)
 
 
 def _bar(x: float, pitch: float, shares: Sequence[tuple[str, int]], top: int, title: str) -> Bar:
@@ -154,7 +172,8 @@ def _rounded_up(most: int) -> int:
     return next(factor * power for factor in (4, 8, 20) if factor * power >= most)
 
 
-def _floored(at: datetime, step: timedelta) -> datetime:
+def floored(at: datetime, step: timedelta) -> datetime:
+    """Return the beginning of the hour or the day of *at* in UTC."""
     day = at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     return day if step < timedelta(days=1) else day.replace(hour=0)
 

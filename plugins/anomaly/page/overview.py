@@ -15,6 +15,7 @@ from anomaly.db.quarantine import QuarantineStore
 from anomaly.models.runs import QuarantineFilter
 from anomaly.page import charts
 from anomaly.page.rendering import render
+from anomaly.pipeline.runs import optional
 
 if TYPE_CHECKING:
     from anomaly.models.runs import Backlog
@@ -81,19 +82,23 @@ def _left_s(backlog: Backlog, records_per_s: float) -> float | None:
 
 def _charts(services: Services, days: int) -> dict[str, Any]:
     store = OverviewStore(services.database())
-    until = datetime.now(UTC)
-    since = until - timedelta(days=days)
+    optional("verdicts not summed", store.sum_verdicts)
     width: Literal["hour", "day"] = "hour" if RANGES[days][1] == "hour" else "day"
+    step = timedelta(hours=1) if width == "hour" else timedelta(days=1)
+    until = datetime.now(UTC)
+    since = charts.floored(until - timedelta(days=days), step)
+    scores_since = charts.floored(since, timedelta(days=1))
     counts = store.verdicts(since=since, step=width)
     detector = max(counts, key=lambda count: (count.at, count.first_at)).detector if counts else None
-    step = timedelta(hours=1) if width == "hour" else timedelta(days=1)
+    used = [each for count in counts if count.detector == detector for each in (count.threshold_low, count.threshold_high)]
+    bins = store.scores(since=scores_since, detector=detector) if detector else []
     return {
         "verdicts": sum(count.verdicts for count in counts),
         "anomalies": sum(count.anomalies for count in counts),
         "detector": detector,
-        "changes": charts.detector_changes(counts),
         "verdict_chart": charts.verdict_chart(counts, since=since, until=until, step=step),
-        "score_chart": charts.score_chart(store.scores(since=since, detector=detector)) if detector else None,
+        "score_chart": charts.score_chart(bins, thresholds=[each for each in used if each is not None]),
+        "scores_since": f"{scores_since:%d %b}",
     }
 
 

@@ -130,6 +130,7 @@ def report(results: Asset) -> None:
         rate = StatsStore(database).records_per_s() if run.dry_run else None
         body = runs.report(run, store=store, archive=connections.bucket(settings, metrics), price=price, records_per_s=rate)
         runs.report_backlog(StatsStore(database), metrics)
+        runs.optional("verdicts not summed", StatsStore(database).sum_verdicts)
     if body.get("events"):
         extra = {name: body[name] for name in ("run_id", "statuses", "events", "anomalies")}
         runs.optional("no event for the results asset", lambda: _emit_event(context, results, extra))

@@ -10,7 +10,7 @@ import pytest
 from anomaly.errors import ImageNotFound
 from anomaly.page.overview import REQUEUE_MAX
 from tests.integration.page.conftest import figures, structure
-from tests.parts.page_demo import fill
+from tests.parts.page_demo import fill, sum_anew
 from tests.parts.record_builders import an_answer
 
 if TYPE_CHECKING:
@@ -113,6 +113,7 @@ def test_a_new_version_of_the_detector_is_marked_in_the_chart(site: Site) -> Non
     site.db.commit(second)
     site.db.do("update anomaly.ai_results set detector = 'padim@2' where record_id = %(id)s", id=second.record_id)
     site.db.do("update anomaly.ai_results set created_at = now() - interval '2 days' where record_id = %(id)s", id=first.record_id)
+    sum_anew(site.db)
     assert "first verdict of padim@2: " in site.get("/", days=7).text
 
 
