@@ -1,3 +1,2 @@
-create or replace trigger {trigger}
-    after insert or update of {image_url}, {captured_at} on {table}
-    for each row execute function {function}()
+-- Creates the trigger of a source and its function, or replaces them, in one transaction. It fails if the trigger could not be evaluated.
+do {steps}

@@ -71,9 +71,15 @@ class SourceRows:
             refused.add(row["key"], row["fault"])
         refused.rows += rows[0]["rows"] - len(rows) if rows else 0
 
-    def shared(self, keys: Sequence[str]) -> set[str]:
-        """Return those of the keys that more than one row has."""
-        return {row["key"] for row in self._read("shared_keys", {"keys": keys})}
+    def unsettled(self, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+        """Read rows again, by key, and return the faults of those that share their key or have no lasting time of capture."""
+        faults = {}
+        for found in self._read("changed_rows", {"keys": list(rows)}):
+            if found["rows"] > 1:
+                faults[found["key"]] = ANOTHER_ROW
+            elif found["captured_at"] != rows[found["key"]]["captured_at"]:
+                faults[found["key"]] = "its time of capture is another one each time it is read"
+        return faults
 
     def count(self) -> int | None:
         """Return how many rows there are, up to a million; None if counting them takes too long."""

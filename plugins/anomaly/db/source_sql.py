@@ -57,7 +57,7 @@ class SourceSql:
 
     def reading(self) -> dict[str, sql.Composed]:
         """Return the statements that read rows, by the names of their templates."""
-        return {"page": self._page(), "incomplete": self._incomplete(), "shared_keys": self._shared_keys(), "count_rows": self._count()}
+        return {"page": self._page(), "incomplete": self._incomplete(), "changed_rows": self._changed_rows(), "count_rows": self._count()}
 
     def _page(self) -> sql.Composed:
         captured = self._read_time.format(self._time)
@@ -86,9 +86,13 @@ class SourceSql:
             condition=self._condition(),
         )
 
-    def _shared_keys(self) -> sql.Composed:
-        matches = sql.SQL(" and ").join(self._matches(self._id_values(sql.SQL("wanted.key"))))
-        return self._template("shared_keys").format(table=self._table(), matches=matches, condition=self._condition())
+    def _changed_rows(self) -> sql.Composed:
+        return self._template("changed_rows").format(
+            captured_at=self._read_time.format(self._time),
+            table=self._table(),
+            matches=sql.SQL(" and ").join(self._matches(self._id_values(sql.SQL("wanted.key")))),
+            condition=self._condition(),
+        )
 
     def _count(self) -> sql.Composed:
         return self._template("count_rows").format(table=self._table(), condition=self._condition())
@@ -115,25 +119,22 @@ class SourceSql:
             matches=sql.SQL(" and ").join(self._matches(ids)),
         )
 
-    def trigger(self) -> dict[str, sql.Composed]:
-        """Return the statements that check and create the function and the trigger, in their order."""
-        name = trigger_name(self.source.name)
-        function = sql.Identifier("anomaly", name)
-        body = self._template("trigger_body").format(added=self.added(sql.SQL("(select new.*)"))).as_string()
-        check = self._template("trigger_check").format(added=self.added(self._table())).as_string()
-        return {
-            "check_trigger": sql.SQL("do {}").format(sql.Literal(check)),
-            "create_function": self._template("trigger_function").format(function=function, body=sql.Literal(body)),
-            "create_trigger": self._template("create_trigger").format(
-                trigger=sql.Identifier(name),
-                image_url=_identifier(self.source.image_url),
-                captured_at=_identifier(self.source.captured_at),
-                table=self._table(),
-                function=function,
-            ),
-        }
+    def create_trigger(self) -> sql.Composed:
+        """Return the statement that creates the function and the trigger."""
+        body = self._template("trigger_body").format(added=self._added(sql.SQL("(select new.*)")))
+        steps = self._template("trigger_steps").format(
+            source=literal(self.source.name),
+            function=sql.Identifier("anomaly", trigger_name(self.source.name)),
+            body=sql.Literal(body.as_string()),
+            trigger=sql.Identifier(trigger_name(self.source.name)),
+            image_url=_identifier(self.source.image_url),
+            captured_at=_identifier(self.source.captured_at),
+            table=self._table(),
+            added=self._added(self._table()),
+        )
+        return self._template("create_trigger").format(steps=sql.Literal(steps.as_string()))
 
-    def added(self, rows: sql.Composable) -> sql.Composed:
+    def _added(self, rows: sql.Composable) -> sql.Composed:
         """Return the list and the clauses of a `select` that adds the *rows* as records."""
         return self._template("trigger_row").format(
             source=literal(self.source.name),

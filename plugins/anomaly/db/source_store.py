@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from anomaly.db import source_sql
 from anomaly.db.errors import reading_source
+from anomaly.db.session import FIRST_TIME
 from anomaly.db.source_check import SourceTable, describe, faults, usable
-from anomaly.db.source_rows import ANOTHER_ROW, PAGE, Preview, Refused, SourceRows, valid_rows
+from anomaly.db.source_rows import PAGE, Preview, Refused, SourceRows, valid_rows
 from anomaly.db.source_sql import SourceSql
 from anomaly.errors import Misconfigured
 from anomaly.models.source import RECORDS_DB, ROW_INVALID
@@ -22,13 +24,15 @@ if TYPE_CHECKING:
     from anomaly.models.runs import Window
     from anomaly.models.source import Source
 
-    Shared = Callable[[Sequence[str]], set[str]]
-    """Returns those of some keys that more than one row has."""
+    Rows = dict[str, dict[str, Any]]
+    """Rows by key."""
 
 log = logging.getLogger(__name__)
 
 FIRST, LAST = "-infinity", "infinity"
 """Bounds of the times of capture."""
+LOOKED_AT_AGAIN = 100
+"""Rows of a view that a preview reads twice."""
 
 
 @dataclass(slots=True)
@@ -94,13 +98,18 @@ class SourceStore:
             Misconfigured: the source cannot be used as it is configured.
         """
         source, refused = self._source, Refused()
-        rows = self._rows(usable(self._described, source))
+        table = usable(self._described, source)
+        rows = self._rows(table)
         position = self._records.fetch_one("source_position", self._registration())
         start = self._start(position["found_until"] if position else None)
         if start is None:
             rows.refuse_incomplete(refused)
         page = rows.page(after=(_text(start, FIRST), None), until=LAST)
         valid = valid_rows(page, refused)
+        if not table.ensures_keys(source):
+            for key, fault in rows.unsettled(dict(itertools.islice(valid.items(), LOOKED_AT_AGAIN))).items():
+                refused.add(key, fault)
+                del valid[key]
         known = len(self._records.fetch_all("known_source_keys", {"source": source.name, "keys": list(valid)}))
         example = next(iter(valid.values()), None)
         return Preview(rows=rows.count(), looked_at=len(page), new=len(valid) - known, known=known, refused=refused, example=example)
@@ -156,7 +165,8 @@ class SourceStore:
 
     def _start(self, until: datetime | None) -> datetime | None:
         """Return the time from which rows are looked at if all before *until* have been; None for the beginning."""
-        return until - self._source.look_back if until else None
+        look_back = self._source.look_back
+        return until - look_back if until and until - FIRST_TIME > look_back else None
 
     def _create_trigger(self, table: SourceTable) -> None:
         source = self._source
@@ -164,11 +174,9 @@ class SourceStore:
             raise Misconfigured(f"source {source.name}: a trigger needs a table in the database of {RECORDS_DB}")
         if unseen := table.computed_when_read(source):
             raise Misconfigured(f"source {source.name}: a trigger does not see {unseen!r}, a column that is computed when it is read")
-        statements = SourceSql(source, table.types).trigger()
-        database = self._records.including(statements)
+        database = self._records.including({"create_trigger": SourceSql(source, table.types).create_trigger()})
         with reading_source(source.name, source.connection):
-            for name in statements:
-                database.run(name)
+            database.run("create_trigger")
 
     def _registration(self) -> dict[str, str]:
         return {"source": self._source.name, "source_config": self._source.finding_config()}
@@ -191,14 +199,17 @@ class SourceStore:
     def _pass(self, table: SourceTable, *, start: datetime | None, end: datetime | None, most: int | None, moves: bool) -> Found:
         """Look at the rows from *start* to *end* page by page. *moves* if the position moves with them."""
         found, rows = Found(), self._rows(table)
-        shared = None if table.ensures_keys(self._source) else rows.shared
+        settles = not table.ensures_keys(self._source)
+        before: list[str] = []
         after: tuple[str, str | None] = (_text(start, FIRST), None)
         until = _text(end, LAST)
         if start is None:
             rows.refuse_incomplete(found.refused)
         while page := rows.page(after=after, until=until):
             room = None if most is None else most - found.added
-            self._add(valid_rows(page, found.refused), found, room=room, shared=shared)
+            if before == (before := [row["key"] for row in page]) and len(page) > 1:
+                raise Misconfigured(f"source {self.name}: its rows move while they are read: name a time of capture that is stored")
+            self._add(valid_rows(page, found.refused), found, room=room, unsettled=rows.unsettled if settles else None)
             if room is not None and most is not None and found.added >= most:
                 return found  # rows of the page may be left
             after = (page[-1]["captured_at"], page[-1]["key"])
@@ -210,19 +221,18 @@ class SourceStore:
             self._move(until)
         return found
 
-    def _add(self, valid: dict[str, dict[str, Any]], found: Found, *, room: int | None, shared: Shared | None) -> None:
-        """Add rows by key. With *shared*, changes are applied only to keys that belong to one row, or two rows would take turns."""
-        added = self._add_rows(valid, room=room, apply_changes=shared is None)
+    def _add(self, valid: Rows, found: Found, *, room: int | None, unsettled: Callable[[Rows], dict[str, str]] | None) -> None:
+        """Add rows by key. With *unsettled*, changes are applied only to rows that it does not return, or two rows would take turns."""
+        added = self._add_rows(valid, room=room, apply_changes=unsettled is None)
         found.added += added["added"]
-        if shared and added["differing"]:
-            several = shared(added["differing"])
-            for key in several:
-                found.refused.add(key, ANOTHER_ROW)
-            changed = {key: valid[key] for key in added["differing"] if key not in several}
+        if unsettled and (changed := {key: valid[key] for key in added["differing"]}):
+            for key, fault in unsettled(changed).items():
+                found.refused.add(key, fault)
+                del changed[key]
             added = self._add_rows(changed, room=0, apply_changes=True)
         found.changed += added["changed"]
 
-    def _add_rows(self, rows: dict[str, dict[str, Any]], *, room: int | None, apply_changes: bool) -> dict[str, Any]:
+    def _add_rows(self, rows: Rows, *, room: int | None, apply_changes: bool) -> dict[str, Any]:
         if not rows:
             return {"added": 0, "changed": 0, "differing": []}
         columns = {f"{name}s": [row[name] for row in rows.values()] for name in ("key", "image_url", "captured_at")}

@@ -6,14 +6,16 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from anomaly import connections
+from anomaly.db.errors import reading_source
 from anomaly.db.source_store import SourceStore, detach_source
 from anomaly.errors import Misconfigured
 from anomaly.models.source import configured, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from anomaly.db.client import Database
+    from anomaly.db.source_rows import Preview
     from anomaly.metrics import Metrics
     from anomaly.models.runs import Window
     from anomaly.models.source import Source
@@ -37,7 +39,8 @@ def source_stores(settings: Settings, records: Database) -> Iterator[list[Source
         found = sources(settings)
         for each in found:
             if each.connection not in databases:
-                databases[each.connection] = opened.enter_context(connections.database(settings, conn_id=each.connection))
+                with reading_source(each.name, each.connection):
+                    databases[each.connection] = opened.enter_context(connections.database(settings, conn_id=each.connection))
         yield [SourceStore(each, records=records, rows=databases[each.connection]) for each in found]
 
 
@@ -77,6 +80,16 @@ def check(settings: Settings) -> dict[str, list[str]]:
         return {store.name: store.faults() for store in stores}
 
 
+def previews(settings: Settings, name: str | None) -> dict[str, Preview]:
+    """Return a preview of each source, or of one. Changes nothing.
+
+    Raises:
+        Misconfigured: there is no source of that name, or one cannot be used as it is configured.
+    """
+    with connections.database(settings) as records, source_stores(settings, records) as stores:
+        return {store.name: store.preview() for store in _chosen(stores, name)}
+
+
 def attach(settings: Settings, name: str | None, *, trigger: bool) -> dict[str, str]:
     """Check and register all sources or one, and return for each how its rows are found.
 
@@ -84,10 +97,14 @@ def attach(settings: Settings, name: str | None, *, trigger: bool) -> dict[str, 
         Misconfigured: there is no source of that name, or one cannot be used as it is configured.
     """
     with connections.database(settings) as records, source_stores(settings, records) as stores:
-        known = [store.name for store in stores]
-        if name is not None and name not in known:
-            raise Misconfigured(f"there is no source {name!r}; {nearest(name, known)}")
-        return {store.name: store.attach(trigger=trigger) for store in stores if name in {None, store.name}}
+        return {store.name: store.attach(trigger=trigger) for store in _chosen(stores, name)}
+
+
+def _chosen(stores: Sequence[SourceStore], name: str | None) -> list[SourceStore]:
+    known = [store.name for store in stores]
+    if name is not None and name not in known:
+        raise Misconfigured(f"there is no source {name!r}; {nearest(name, known)}")
+    return [store for store in stores if name in {None, store.name}]
 
 
 def detach(settings: Settings, name: str) -> bool:
