@@ -28,7 +28,6 @@ from anomaly.db.errors import translating
 from anomaly.db.maintenance import MaintenanceStore
 from anomaly.db.pool import open_pool
 from anomaly.db.quarantine import QuarantineStore
-from anomaly.db.record_store import RecordStore
 from anomaly.db.session import without_preparing
 from anomaly.errors import AnomalyError, Misconfigured
 from anomaly.images import download as images
@@ -106,13 +105,6 @@ def database(settings: Settings, metrics: Metrics = SILENT, *, conn_id: str = DB
     pool = open_pool(connect if prepare else partial(without_preparing, connect), settings)
     with contextlib.closing(Database(pool, retried=partial(metrics.retried, "database"))) as opened:
         yield opened
-
-
-@contextlib.contextmanager
-def record_store(settings: Settings) -> Iterator[RecordStore]:
-    """Open the record store on a pool of its own."""
-    with database(settings) as opened:
-        yield RecordStore(opened, settings)
 
 
 @contextlib.contextmanager
