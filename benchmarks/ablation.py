@@ -14,6 +14,7 @@ from anomaly.db.client import Database
 from anomaly.db.pool import connector, open_pool
 from anomaly.db.record_store import RecordStore
 from anomaly.models.answers import Answer, ArchiveKeys, Verdict
+from anomaly.models.records import Image
 from anomaly.models.runs import Holder, Run, Window
 from anomaly.settings import Settings
 from benchmarks.contestants.plain import UPDATES, params
@@ -31,6 +32,7 @@ LATENCY_MS = 0.0
 """The detector answers at once, so that only the network counts."""
 RUN = Run(dag_id="benchmarks", run_id="ablation", window=Window(), chunk_size=10_000)
 HOLDER = Holder(map_index=0, try_number=1)
+IMAGE = Image(content=b"", sha256="none", media_type="image/jpeg", width_px=300, height_px=300)
 VERDICT = Verdict(score=0.5, is_anomaly=False, threshold=0.9, label="normal", detector="bench@1")
 
 
@@ -102,7 +104,7 @@ def one_statement(job: Job) -> None:
     began_at = store.begin_batch(RUN)
     number = store.claim_chunk(RUN, began_at=began_at, origin="pending", map_index=0, try_number=1, lease_s=60)
     for claim in store.open_chunk(RUN.batch_id, number or 0, HOLDER, lease_s=60):
-        store.commit(claim, answer, archived, config="none", image_sha256="none", run=RUN, holder=HOLDER, timings={})
+        store.commit(claim, answer, archived, config="none", image=IMAGE, run=RUN, holder=HOLDER, timings={})
     store.close()
 
 

@@ -25,6 +25,7 @@ from anomaly.db.pool import connector, open_pool
 from anomaly.db.record_store import RecordStore
 from anomaly.db.statements import PARAMETER, default_statements
 from anomaly.models.answers import Answer, ArchiveKeys, Verdict
+from anomaly.models.records import Image
 from anomaly.models.runs import Holder, Run, Window
 from anomaly.settings import Settings
 from anomaly.tasks.cores import on_one_core
@@ -43,6 +44,7 @@ ANSWER = Answer(
     raw=b"{}", verdict=Verdict(score=0.5, is_anomaly=False, threshold=0.9, label="normal", detector="bench@1"), latency_ms=200.0
 )
 ARCHIVED = ArchiveKeys(image_key="images/ab.jpg", answer_key="answers/ab.json")
+IMAGE = Image(content=b"", sha256="ab" * 32, media_type="image/jpeg", width_px=300, height_px=300)
 TIMINGS = {"fetch": 1.0, "detect": 200.0, "archive": 3.0}
 HOLDER = Holder(map_index=0, try_number=1)
 _RATE = re.compile(r"^tps = ([\d.]+)", re.MULTILINE)
@@ -144,14 +146,19 @@ def _commit_share(share: _Share) -> tuple[float, float]:
 def _commit_all(store: RecordStore, claims: list[Claim]) -> None:
     run = _run(0)
     for claim in claims:
-        store.commit(claim, ANSWER, ARCHIVED, config="none", image_sha256="ab" * 32, run=run, holder=HOLDER, timings=TIMINGS)
+        store.commit(claim, ANSWER, ARCHIVED, config="none", image=IMAGE, run=run, holder=HOLDER, timings=TIMINGS)
 
 
 def _pgbench(dsn: str, claims: list[Claim]) -> float:
     """Return commits a second by pgbench, with the same prepared statement, parameters and number of connections."""
     run = _run(0)
-    values = {**claim_params(claims[0]), **run_params(run), **holder_params(run.batch_id, HOLDER), **verdict_params(ANSWER, ARCHIVED)}
-    values |= {"config": "none", "image_sha256": "ab" * 32, "timings": json.dumps(TIMINGS)}
+    values = {
+        **claim_params(claims[0]),
+        **run_params(run),
+        **holder_params(run.batch_id, HOLDER),
+        **verdict_params(ANSWER, ARCHIVED, IMAGE),
+    }
+    values |= {"config": "none", "sampled": False, "sample_share": None, "timings": json.dumps(TIMINGS)}
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
         script.write(_script(values))
         script.flush()

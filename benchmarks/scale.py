@@ -27,6 +27,7 @@ from anomaly.db.pool import connector, open_pool
 from anomaly.db.record_store import RecordStore
 from anomaly.db.schema import migrate
 from anomaly.models.answers import Answer, ArchiveKeys, Verdict
+from anomaly.models.records import Image
 from anomaly.models.runs import Chunk, Holder, Run, Window
 from anomaly.pipeline.chunk_source import ChunkSource
 from anomaly.settings import Settings
@@ -55,7 +56,7 @@ EDGE = 20
 PROGRESS_S = 10.0
 ANOMALOUS_FROM = 0.9
 CONFIG = hashlib.sha256(b"scale").hexdigest()
-REGION = {"x": 1, "y": 2, "width": 30, "height": 40, "score": 0.95}
+REGION = {"x_px": 1, "y_px": 2, "width_px": 30, "height_px": 40, "score": 0.95}
 TIMINGS = {"fetch": 22.163, "detect": 290.136, "archive": 61.743}
 SPREADS = {name: {"p50": took, "p95": took, "max": took} for name, took in TIMINGS.items()}
 TALLY = {"ended": {"committed": CHUNK_SIZE}, "timings_ms": SPREADS}
@@ -117,10 +118,9 @@ def _next(source: ChunkSource, claims: list[tuple[float, float]]) -> OpenChunk |
 def _commit(store: RecordStore, run: Run, holder: Holder, claim: Claim) -> float:
     """Commit an answer, with keys of realistic length, and return the milliseconds it took."""
     sha256 = hashlib.sha256(str(claim.record_id).encode()).hexdigest()
+    image = Image(content=b"", sha256=sha256, media_type="image/jpeg", width_px=300, height_px=300)
     began = time.monotonic()
-    store.commit(
-        claim, answer_to(claim.record_id), archived(sha256), config=CONFIG, image_sha256=sha256, run=run, holder=holder, timings=TIMINGS
-    )
+    store.commit(claim, answer_to(claim.record_id), archived(sha256), config=CONFIG, image=image, run=run, holder=holder, timings=TIMINGS)
     return (time.monotonic() - began) * 1000
 
 

@@ -24,6 +24,7 @@ from anomaly.db.record_store import RecordStore
 from anomaly.db.schema import migrate
 from anomaly.db.source_store import SourceStore
 from anomaly.models.answers import Answer, ArchiveKeys, Verdict
+from anomaly.models.records import Image
 from anomaly.models.runs import Holder, Run, Window
 from anomaly.models.source import sources_of
 from anomaly.settings import Settings
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 SMALL, NEW, BLOCK = 100_000, 10_000, 100
+IMAGE = Image(content=b"", sha256="ab" * 32, media_type="image/jpeg", width_px=300, height_px=300)
 CREATE = """
 create schema shop;
 create table shop.photos (photo_id bigint primary key, url text not null, taken_at timestamptz not null, verdict boolean, score real);
@@ -103,7 +105,7 @@ def commit_s(server: Postgres, commits: int) -> tuple[list[float], list[float]]:
                 raise SystemExit("too few records")
             for claim in store.open_chunk(run.batch_id, number, holder, lease_s=600):
                 began = time.perf_counter()
-                store.commit(claim, answer, keys, config="c", image_sha256="ab" * 32, run=run, holder=holder, timings={})
+                store.commit(claim, answer, keys, config="c", image=IMAGE, run=run, holder=holder, timings={})
                 seconds.append(time.perf_counter() - began)
     database.close()
     return took

@@ -17,12 +17,14 @@ with held as (
       ) as stored on true
 ), result as (
     insert into anomaly.ai_results (
-           record_id, token, detector, config, score, threshold, is_anomaly, label, reason, regions, image_sha256, image_key, answer_key,
-           heatmap_key, reused, usage, cost, latency_ms, dag_id, run_id, map_index, try_number)
+           record_id, token, detector, config, score, threshold, is_anomaly, label, reason, regions, regions_unit, image_sha256,
+           image_width_px, image_height_px, image_media_type, image_key, answer_key, heatmap_key, reused, usage, cost, latency_ms,
+           dag_id, run_id, map_index, try_number)
     select id, token, %(detector)s::text, %(config)s::text, %(score)s::double precision, threshold, is_anomaly, %(label)s::text,
-           %(reason)s::text, %(regions)s::jsonb, %(image_sha256)s::text, %(image_key)s::text, %(answer_key)s::text,
-           %(heatmap_key)s::text, %(reused)s::boolean, %(usage)s::jsonb, %(cost)s::numeric, %(latency_ms)s::double precision,
-           %(dag_id)s::text, %(run_id)s::text, %(map_index)s::integer, %(try_number)s::integer
+           %(reason)s::text, %(regions)s::jsonb, %(regions_unit)s::text, %(image_sha256)s::text, %(image_width_px)s::integer,
+           %(image_height_px)s::integer, %(image_media_type)s::text, %(image_key)s::text, %(answer_key)s::text, %(heatmap_key)s::text,
+           %(reused)s::boolean, %(usage)s::jsonb, %(cost)s::numeric, %(latency_ms)s::double precision, %(dag_id)s::text,
+           %(run_id)s::text, %(map_index)s::integer, %(try_number)s::integer
       from judged
 ), logged as (
     insert into anomaly.processing_log (record_id, event, attempt, token, batch_id, timings)

@@ -17,6 +17,7 @@ from anomaly.archive.bucket import Archive
 from anomaly.errors import AddressBlocked, DetectorFailed, ImageNotFound, ImageTruncated
 from anomaly.models.answers import Answer, ArchiveKeys, Verdict
 from anomaly.models.records import Image
+from anomaly.models.regions import RegionFormat
 from reference_detector.dataset import data_folder, split
 from reference_detector.fitting import detector_for
 from reference_detector.photo import read_photo
@@ -133,11 +134,12 @@ def _commit(
         threshold=answer["threshold"],
         label=answer["label"] if not answer["is_anomaly"] else ("crack", "dead cell", "finger interruption")[cell.sha256[0] < "8"],
         regions=tuple(answer["regions"]),
+        region_format=RegionFormat("px"),
         detector=f"{answer['model']['name']}@{answer['model']['version']}",
         usage=answer["usage"],
     )
     made = Answer(raw=b"", verdict=verdict, latency_ms=timings["detect"])
-    db.store.commit(claim, made, keys, config=CONFIG, image_sha256=image.sha256, run=run, holder=HOLDER, timings=timings)
+    db.store.commit(claim, made, keys, config=CONFIG, image=image, run=run, holder=HOLDER, timings=timings)
 
 
 def _move_back(db: RecordsDb, run: Run, by: timedelta) -> None:

@@ -16,6 +16,7 @@ from anomaly.db.client import Database
 from anomaly.db.pool import connector, open_pool
 from anomaly.db.record_store import RecordStore
 from anomaly.models.answers import Answer, ArchiveKeys, Verdict
+from anomaly.models.records import Image
 from anomaly.models.runs import Holder, Run, Window
 from anomaly.settings import Settings
 from tests.parts.gates import StatementGate
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 ARCHIVED = ArchiveKeys(image_key="images/ab.png", answer_key="answers/ab.json", heatmap_key="heatmaps/ab.png")
+IMAGE = Image(content=b"", sha256="ab" * 32, media_type="image/png", width_px=300, height_px=200)
 HOLDER = Holder(map_index=0, try_number=1)
 TABLES = {
     "records": "id",
@@ -157,13 +159,13 @@ class RecordsDb:
         self.add(count, status=origin)
         return self.open(self.claim(origin=origin, size=count), holder=holder)
 
-    def commit(self, claim: Claim, answer: Answer | None = None, *, holder: Holder = HOLDER) -> None:
+    def commit(self, claim: Claim, answer: Answer | None = None, *, holder: Holder = HOLDER, image: Image = IMAGE) -> None:
         self.store.commit(
             claim,
             answer or an_answer(),
             ARCHIVED,
             config="digest",
-            image_sha256="ab" * 32,
+            image=image,
             run=self.run(),
             holder=holder,
             timings={"fetch": 1.0, "detect": 2.0},

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from PIL import Image as Pillow
 from PIL import ImageDraw
 
 from anomaly.images.validation import validated
+from anomaly.models.regions import in_fractions
 
 if TYPE_CHECKING:
     from anomaly.models.answers import Verdict
@@ -34,22 +35,15 @@ def draw(content: bytes, verdict: Verdict) -> bytes:
         mask = heat.point([round(each * HEAT) for each in range(256)])
         picture = Pillow.composite(Pillow.new("RGB", picture.size, COLOUR), picture, mask)
     pen = ImageDraw.Draw(picture)
-    for region in verdict.regions:
-        if box := _box(region, *picture.size):
-            pen.rectangle(box, outline=COLOUR, width=max(1, min(picture.size) // 200))
+    width, height = picture.size
+    for region in in_fractions(verdict.regions, verdict.region_format, width_px=width, height_px=height) or ():
+        if "x" in region:
+            corners = region.get("polygon") or _corners(**{name: region[name] for name in ("x", "y", "width", "height")})
+            pen.polygon([(x * width, y * height) for x, y in corners], outline=COLOUR, width=max(1, min(picture.size) // 200))
     out = io.BytesIO()
     picture.save(out, "PNG")
     return out.getvalue()
 
 
-def _box(region: dict[str, Any], width_px: int, height_px: int) -> tuple[float, float, float, float] | None:
-    """Return the corners of a region in pixels or in fractions of the image; None if it has neither."""
-    for names, x_scale, y_scale in (
-        (("x_px", "y_px", "width_px", "height_px"), 1, 1),
-        (("x", "y", "width", "height"), width_px, height_px),
-    ):
-        values = [region[name] for name in names if isinstance(region.get(name), int | float) and region[name] >= 0]
-        if len(values) == len(names):
-            left, top, width, height = values
-            return left * x_scale, top * y_scale, (left + width) * x_scale, (top + height) * y_scale
-    return None
+def _corners(x: float, y: float, width: float, height: float) -> list[tuple[float, float]]:
+    return [(x, y), (x + width, y), (x + width, y + height), (x, y + height)]

@@ -24,8 +24,8 @@ _EXPORTED = (
 )
 _SWEEP = "days dry_run size"
 _END = "record_id token code error timings claimed_from delay_s"
-_VERDICT = "config detector score threshold is_anomaly label reason regions usage cost reused latency_ms sampled sample_share"
-_KEYS = "image_sha256 image_key answer_key heatmap_key dag_id run_id map_index try_number"
+_VERDICT = "config detector score threshold is_anomaly label reason regions regions_unit usage cost reused latency_ms sampled sample_share"
+_KEYS = "image_sha256 image_width_px image_height_px image_media_type image_key answer_key heatmap_key dag_id run_id map_index try_number"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +153,7 @@ SAMPLES: dict[str, Any] = {
     "captured_ats": [],
     "found_until": _NEVER,
     "image_urls": [],
+    "image_width_px": 1,
     "sample_share": None,
     "sampled": False,
     "schema_name": "",
@@ -187,7 +188,9 @@ SAMPLES: dict[str, Any] = {
     "holder": "",
     "horizon_s": 1.0,
     "late_s": 1.0,
+    "image_height_px": 1,
     "image_key": "",
+    "image_media_type": "",
     "image_sha256": "",
     "image_sha256s": [],
     "in_flight": 0,
@@ -207,6 +210,7 @@ SAMPLES: dict[str, Any] = {
     "record_id": -1,
     "record_ids": None,
     "regions": Jsonb([]),
+    "regions_unit": None,
     "requests": 0,
     "requests_per_minute": None,
     "returned": [],

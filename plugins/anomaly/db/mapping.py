@@ -8,12 +8,14 @@ from psycopg.types.json import Jsonb
 
 from anomaly.models.answers import Ask, EarlierAnswer, FoundAnswer
 from anomaly.models.records import Claim
+from anomaly.models.regions import in_fractions
 from anomaly.models.runs import BatchReport, TimingStats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anomaly.models.answers import Answer, AnswerLookup, ArchiveKeys
+    from anomaly.models.records import Image
     from anomaly.models.runs import BatchId, Holder, Run
 
 
@@ -80,8 +82,9 @@ def ask_of(row: dict[str, Any]) -> Ask:
     return Ask.TAKEN_OVER if row["taken_over"] else Ask.OWNED
 
 
-def verdict_params(answer: Answer, archived: ArchiveKeys) -> dict[str, Any]:
+def verdict_params(answer: Answer, archived: ArchiveKeys, image: Image) -> dict[str, Any]:
     verdict = answer.verdict
+    located = in_fractions(verdict.regions, verdict.region_format, width_px=image.width_px, height_px=image.height_px)
     return {
         "detector": verdict.detector,
         "score": verdict.score,
@@ -89,7 +92,12 @@ def verdict_params(answer: Answer, archived: ArchiveKeys) -> dict[str, Any]:
         "is_anomaly": verdict.is_anomaly,
         "label": verdict.label,
         "reason": verdict.reason,
-        "regions": Jsonb(verdict.regions),
+        "regions": Jsonb(verdict.regions if located is None else located),
+        "regions_unit": None if located is None else "fraction",
+        "image_sha256": image.sha256,
+        "image_width_px": image.width_px,
+        "image_height_px": image.height_px,
+        "image_media_type": image.media_type,
         "usage": None if verdict.usage is None else Jsonb(verdict.usage),
         "cost": verdict.cost,
         "reused": answer.reused,

@@ -41,8 +41,9 @@ PAGE_CONTRACTS = {
     "page_results": (
         "record_id",
         (
-            "token detector config score threshold is_anomaly label reason regions image_sha256 image_key answer_key heatmap_key reused "
-            "usage cost latency_ms dag_id run_id map_index try_number created_at"
+            "token detector config score threshold is_anomaly label reason regions regions_unit image_sha256 image_width_px "
+            "image_height_px image_media_type image_key answer_key heatmap_key reused usage cost latency_ms dag_id run_id map_index "
+            "try_number created_at"
         ),
     ),
     "page_reviews": ("record_id", "decision verdict label comment reviewer at token takes_back taken_back"),

@@ -50,7 +50,13 @@ class Result:
     label: str | None
     reason: str | None
     regions: list[dict[str, Any]]
+    regions_unit: str | None
+    """`fraction` of width and height; None if nothing says in which unit they are."""
     image_sha256: str
+    image_width_px: int | None
+    """None, as height and media type, for results of before these were stored."""
+    image_height_px: int | None
+    image_media_type: str | None
     image_key: str
     answer_key: str
     heatmap_key: str | None

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from anomaly.db.client import Database, Params
     from anomaly.errors import AnomalyError
     from anomaly.models.answers import Answer, ArchiveKeys
-    from anomaly.models.records import Claim
+    from anomaly.models.records import Claim, Image
     from anomaly.models.runs import BatchId, BatchReport, Holder, Origin, Run
     from anomaly.models.source import Source
     from anomaly.settings import Settings
@@ -178,7 +178,7 @@ class RecordStore(AnswerStore):
         archived: ArchiveKeys,
         *,
         config: str,
-        image_sha256: str,
+        image: Image,
         run: Run,
         holder: Holder,
         timings: dict[str, float],
@@ -194,7 +194,7 @@ class RecordStore(AnswerStore):
             DatabaseUnavailable: the outcome is unknown; committing again is safe.
         """
         who = {**claim_params(claim), **run_params(run), **holder_params(run.batch_id, holder)}
-        what = {**verdict_params(answer, archived), "config": config, "image_sha256": image_sha256, "timings": json.dumps(timings)}
+        what = {**verdict_params(answer, archived, image), "config": config, "timings": json.dumps(timings)}
         drawn = {"sampled": self._rng.random() < self._settings.review_share, "sample_share": self._settings.review_share or None}
         with self._written():
             committed = self._database.execute("commit_verdict", {**who, **what, **drawn})

@@ -17,6 +17,7 @@ from anomaly.detectors.redaction import Redaction, plain_headers
 from anomaly.detectors.request_body import Template
 from anomaly.detectors.response import AnswerMapping
 from anomaly.errors import DetectorAnswerInvalid, DetectorRefused
+from anomaly.models.regions import RegionFormat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -95,6 +96,7 @@ class ChatModel:
             model=request.model,
             threshold=options.number("threshold"),
             score_range=options.interval("range", SCORE_RANGE),
+            region_format=options.region_format(RegionFormat("fraction") if request.prompt == PROMPT else None),
         )
         self.price = options.price()
         self.quota = options.quota()

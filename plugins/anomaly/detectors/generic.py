@@ -13,6 +13,7 @@ from anomaly.detectors.endpoint import Endpoint, authorization, request_url
 from anomaly.detectors.options import Options, misconfigured
 from anomaly.detectors.redaction import Redaction, plain_headers
 from anomaly.detectors.response import AnswerMapping
+from anomaly.models.regions import RegionFormat
 
 if TYPE_CHECKING:
     from anomaly.detectors.base import DetectorConnection, FieldFinding
@@ -40,7 +41,8 @@ class GenericDetector:
         shape, self._body = _body(options)
         own_headers = options.strings("headers")
         headers = {**authorization(connection, options.string("key_header", "Authorization")), **own_headers}
-        self._mapping = _mapping(options, REFERENCE_ANSWER if reference else {"score": "score", "is_anomaly": "is_anomaly"}, connection)
+        answer = REFERENCE_ANSWER if reference else {"score": "score", "is_anomaly": "is_anomaly"}
+        self._mapping = _mapping(options, answer, connection, RegionFormat("px") if reference else None)
         self.price = options.price()
         self.quota = options.quota()
         options.finish()
@@ -78,7 +80,7 @@ def _body(options: Options) -> tuple[dict[str, object], request_body.Body]:
     return {"format": kind, "body": document}, request_body.Template(document)
 
 
-def _mapping(options: Options, answer: dict[str, str], connection: DetectorConnection) -> AnswerMapping:
+def _mapping(options: Options, answer: dict[str, str], connection: DetectorConnection, region_format: RegionFormat | None) -> AnswerMapping:
     return AnswerMapping(
         options.strings("answer") or answer,
         model=options.string("model", urlsplit(connection.base_url).hostname or "detector"),
@@ -86,4 +88,5 @@ def _mapping(options: Options, answer: dict[str, str], connection: DetectorConne
         offset=options.number("offset", 0.0) or 0.0,
         threshold=options.number("threshold"),
         score_range=options.interval("range"),
+        region_format=options.region_format(region_format),
     )

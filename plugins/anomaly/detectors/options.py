@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from anomaly.errors import Misconfigured
 from anomaly.models.quota import Quota
+from anomaly.models.regions import BOXES, UNITS, RegionFormat
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+T = TypeVar("T", bound="str | None")
 
 LIMIT_MIN, LIMIT_MAX = 0.001, 1_000_000_000
 """Bounds of a quota, within which the database can compute."""
@@ -38,11 +41,12 @@ class Options:
             raise misconfigured(f"the extra {name!r} must be a string")
         return value
 
-    def choice(self, name: str, choices: Iterable[str], default: str) -> str:
+    def choice(self, name: str, choices: Iterable[T], default: T) -> T:
         value, choices = self._take(name, default), list(choices)
         if value not in choices:
-            raise misconfigured(f"the extra {name!r} must be one of {', '.join(choices)}, not {value!r}")
-        return str(value)
+            raise misconfigured(f"the extra {name!r} must be one of {', '.join(str(each) for each in choices if each)}, not {value!r}")
+        found: T = value
+        return found
 
     def number(self, name: str, default: float | None = None) -> float | None:
         value: float | None = self._take(name, default)
@@ -94,6 +98,12 @@ class Options:
         if not all(isinstance(item, str) for item in value.values()):
             raise misconfigured(f"the extra {name!r} must be an object of strings")
         return value
+
+    def region_format(self, default: RegionFormat | None) -> RegionFormat | None:
+        """Return the format of the regions: *default*, unless the extra names a unit."""
+        box = self.choice("region_box", BOXES, default.box if default else BOXES[0])
+        unit = self.choice("region_unit", (*UNITS, None), default.unit if default else None)
+        return None if unit is None else RegionFormat(unit, box)
 
     def finish(self) -> None:
         if self._left:

@@ -18,6 +18,8 @@ from anomaly.models.answers import Verdict
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from anomaly.models.regions import RegionFormat
+
 log = logging.getLogger(__name__)
 
 _TOLERANCE = 1e-6
@@ -41,6 +43,7 @@ class AnswerMapping:
         offset: float = 0.0,
         threshold: float | None = None,
         score_range: tuple[float, float] | None = None,
+        region_format: RegionFormat | None = None,
     ) -> None:
         if unknown := next((name for name in expressions if name not in fields.FIELDS), None):
             raise misconfigured(f"there is no field {unknown!r} for the extra 'answer'; there are {', '.join(fields.FIELDS)}")
@@ -48,14 +51,15 @@ class AnswerMapping:
         if "score" not in expressions and "is_anomaly" not in expressions:
             raise misconfigured("the extra 'answer' must map 'score' or 'is_anomaly'")
         self._search = jmespath.compile("{" + ", ".join(f"{name}: ({text})" for name, text in expressions.items()) + "}")
-        self._model, self._threshold, self._range = model, threshold, score_range
+        self._model, self._threshold, self._range, self._region_format = model, threshold, score_range, region_format
         self._number = partial(fields.number, scale=scale, offset=offset)
         self._optional = {name: convert for name, (convert, _) in fields.FIELDS.items() if name not in {"score", "is_anomaly", "threshold"}}
         if threshold is None:
             self._optional["threshold"] = self._number
         self._dropped: set[str] = set()
         self.config = {"answer": dict(expressions), "scale": scale, "offset": offset, "threshold": threshold}
-        """The parameters that shape a verdict, for the digest of the configuration. The range only rejects answers."""
+        """The parameters that shape a verdict, for the digest of the configuration. The range only rejects answers, and
+        regions are converted whenever an answer is read."""
 
     def verdict(self, document: Any) -> Verdict:
         """Read a parsed answer.
@@ -79,6 +83,7 @@ class AnswerMapping:
             label=values.get("label"),
             reason=values.get("reason"),
             regions=values.get("regions", ()),
+            region_format=self._region_format,
             detector=f"{values.get('model') or self._model}@{values.get('version') or 'unversioned'}",
             usage=values.get("usage"),
             cost=values.get("cost"),

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from anomaly.models.records import Claim
+    from anomaly.models.regions import RegionFormat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,9 @@ class Verdict:
     label: str | None = None
     reason: str | None = None
     regions: tuple[dict[str, Any], ...] = ()
+    """In the form of the detector."""
+    region_format: RegionFormat | None = None
+    """None if nothing says in which unit they are."""
     detector: str
     """name@version"""
     usage: dict[str, Any] | None = None

@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse
 from anomaly.db.page_record import RecordPageStore
 from anomaly.db.quarantine import QuarantineStore
 from anomaly.models.runs import QuarantineFilter
-from anomaly.page.regions import shapes_of
+from anomaly.page.regions import outlines_of
 from anomaly.page.rendering import render
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def _record(services: Services, record_id: int, token: int | None) -> dict[str, 
         "record": found,
         "results": results,
         "shown": shown,
-        "shapes": shapes_of(shown.regions) if shown else None,
+        "outlines": outlines_of(shown.regions, shown.regions_unit) if shown else None,
         "regions": json.dumps(shown.regions, indent=1) if shown and shown.regions else "",
         "events": store.events(record_id),
         "reviews": store.reviews(record_id),

@@ -1,70 +1,42 @@
-"""Regions of a verdict as shapes. Detectors name their coordinates differently, and count in pixels or in fractions of the image."""
+"""Regions of a result as outlines to be drawn. They are stored in fractions of width and height from the top left."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-_CORNERS = (
-    ("x_min", "y_min", "x_max", "y_max"),
-    ("xmin", "ymin", "xmax", "ymax"),
-    ("x1", "y1", "x2", "y2"),
-    ("left", "top", "right", "bottom"),
-)
-_BOXES = (
-    ("x", "y", "width", "height"),
-    ("x_px", "y_px", "width_px", "height_px"),
-    ("left", "top", "width", "height"),
-    ("x", "y", "w", "h"),
-)
-_POLYGONS = ("polygon", "points")
-POINTS_MIN = 3
+from anomaly.models.regions import RegionFormat, in_fractions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+STORED = RegionFormat("fraction")
+Outline = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shapes:
-    """Closed outlines in one unit: pixels, or fractions of width and height."""
+class Outlines:
+    """The outlines of a result's regions, and the number of regions that have none."""
 
-    in_pixels: bool
-    outlines: tuple[tuple[tuple[float, float], ...], ...]
-
-
-def shapes_of(regions: Sequence[Any]) -> Shapes:
-    """Return the regions that have coordinates; they count in fractions if none is above 1."""
-    outlines = tuple(outline for region in regions if isinstance(region, Mapping) and (outline := _outline(region)))
-    largest = max((abs(value) for outline in outlines for point in outline for value in point), default=0.0)
-    return Shapes(in_pixels=largest > 1, outlines=outlines)
+    drawn: tuple[Outline, ...]
+    without_place: int
+    """Regions that the detector gave no place in the image."""
+    unit_unknown: bool
+    """True if nothing says in which unit the regions are, so that none is drawn."""
 
 
-def _outline(region: Mapping[str, Any]) -> tuple[tuple[float, float], ...] | None:
-    for name in _POLYGONS:
-        points = [_point(each) for each in region[name]] if isinstance(region.get(name), list) else []
-        found = tuple(point for point in points if point)
-        if len(found) >= POINTS_MIN:
-            return found
-    for names in _CORNERS:
-        if corners := _numbers(region, names):
-            left, top, right, bottom = corners
-            return (left, top), (right, top), (right, bottom), (left, bottom)
-    for names in _BOXES:
-        if box := _numbers(region, names):
-            left, top, width, height = box
-            return (left, top), (left + width, top), (left + width, top + height), (left, top + height)
-    return None
+def outlines_of(regions: Sequence[Mapping[str, Any]], unit: str | None) -> Outlines:
+    if unit is None:
+        return Outlines(drawn=(), without_place=0, unit_unknown=bool(regions))
+    objects = [region for region in regions if isinstance(region, dict)]  # unless somebody has edited them
+    located = in_fractions(objects, STORED, width_px=1, height_px=1) or ()
+    drawn = tuple(_outline(region) for region in located if "x" in region)
+    return Outlines(drawn=drawn, without_place=len(regions) - len(drawn), unit_unknown=False)
 
 
-def _point(value: Any) -> tuple[float, float] | None:
-    if isinstance(value, Mapping):
-        found = _numbers(value, ("x", "y"))
-    else:
-        found = _numbers(dict(enumerate(value)), (0, 1)) if isinstance(value, list) else None
-    return (found[0], found[1]) if found else None
-
-
-def _numbers(region: Mapping[Any, Any], names: Sequence[Any]) -> list[float] | None:
-    values = [region.get(name) for name in names]
-    if all(isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) for value in values):
-        return [float(value) for value in values if value is not None]
-    return None
+def _outline(region: Mapping[str, Any]) -> Outline:
+    if polygon := region.get("polygon"):
+        return tuple((x, y) for x, y in polygon)
+    left, top = region["x"], region["y"]
+    right, bottom = round(left + region["width"], 6), round(top + region["height"], 6)
+    return (left, top), (right, top), (right, bottom), (left, bottom)

@@ -96,7 +96,7 @@ class Store(ChunkStore, Protocol):
         archived: ArchiveKeys,
         *,
         config: str,
-        image_sha256: str,
+        image: Image,
         run: Run,
         holder: Holder,
         timings: dict[str, float],

@@ -170,7 +170,7 @@ class Worker:
             answer_key, heatmap_key = await self._archive_answer(claim, image, answer, timings)
             self.chunks.check(claim)
             archived = ArchiveKeys(image_key=await image_key, answer_key=answer_key, heatmap_key=heatmap_key)
-            commit = partial(self._commit, claim, answer, archived, image_sha256=image.sha256, timings=timings)
+            commit = partial(self._commit, claim, answer, archived, image=image, timings=timings)
             await self._patiently(self._committing, commit, timings=timings)
         return Outcome("reused" if answer.reused else "committed")
 

@@ -84,7 +84,7 @@ def test_a_saved_answer_is_read_without_a_request_and_drawn(installation: Instal
     answer = {"score": 0.9, "is_anomaly": True, "regions": regions, "heat": b64encode(heat.getvalue()).decode()}
     (tmp_path / "answer.json").write_text(json.dumps(answer))
     mapping = {"score": "score", "is_anomaly": "is_anomaly", "regions": "regions", "heatmap": "heat"}
-    installation.detector("anomaly_detector", answer=mapping)
+    installation.detector("anomaly_detector", answer=mapping, region_unit="fraction")
     saved = ("--answer", str(tmp_path / "answer.json"), "--pictures", str(tmp_path / "drawn"), "--json")
     (found,) = installation.run("try-detector", "anomaly_detector", str(photo), *saved).json
     assert installation.stub.requests == []

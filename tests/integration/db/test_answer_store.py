@@ -13,7 +13,7 @@ import pytest
 
 from anomaly.db.statements import default_statements
 from anomaly.models.answers import ArchiveKeys, EarlierAnswer
-from tests.parts.record_builders import HOLDER, START, RecordsDb, an_answer
+from tests.parts.record_builders import HOLDER, IMAGE, START, RecordsDb, an_answer
 
 if TYPE_CHECKING:
     from anomaly.db.record_store import RecordStore
@@ -28,7 +28,7 @@ def committed(db: RecordsDb, claim: Claim, *, said: int, config: str = "c", imag
         an_answer(),
         ArchiveKeys(image_key="images/1", answer_key=f"answers/{said}", heatmap_key=f"heatmaps/{said}"),
         config=config,
-        image_sha256=image,
+        image=replace(IMAGE, sha256=image),
         run=run or db.run(),
         holder=HOLDER,
         timings={},

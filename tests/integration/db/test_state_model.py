@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from anomaly.errors import DetectorFailed, LeaseLost, Throttled
 from anomaly.models.runs import BatchId, Holder
-from tests.parts.record_builders import ARCHIVED, START, TABLES, RecordsDb, an_answer
+from tests.parts.record_builders import ARCHIVED, IMAGE, START, TABLES, RecordsDb, an_answer
 from tests.parts.state_model import Batch, Chunk, Record, StateModel
 
 if TYPE_CHECKING:
@@ -226,8 +226,8 @@ class Model(RuleBasedStateMachine):
 
     def _commit(self, claim: Claim, holder: Holder) -> None:
         run = next(run for run in self.runs if run.batch_id == claim.batch_id)
-        digests = {"config": "digest", "image_sha256": "ab" * 32}
-        self.store.commit(claim, an_answer(), ARCHIVED, **digests, run=run, holder=holder, timings={"detect": 1.0})
+        timings = {"detect": 1.0}
+        self.store.commit(claim, an_answer(), ARCHIVED, config="digest", image=IMAGE, run=run, holder=holder, timings=timings)
 
     # ── steps
 

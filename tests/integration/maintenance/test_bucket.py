@@ -82,7 +82,7 @@ def commit(db: RecordsDb, number: int, keys: ArchiveKeys, *, config: str = CONFI
         answer or an_answer(),
         keys,
         config=config,
-        image_sha256=an_image(number).sha256,
+        image=an_image(number),
         run=run,
         holder=HOLDER,
         timings={},

@@ -11,7 +11,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from anomaly.models.runs import Holder, Window
 from tests.parts.pgbouncer import PgBouncer
-from tests.parts.record_builders import ARCHIVED, START, RecordsDb, an_answer
+from tests.parts.record_builders import ARCHIVED, IMAGE, START, RecordsDb, an_answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +37,7 @@ def drain(db: RecordsDb, run: Run) -> int:
     began_at, done = db.store.begin_batch(run), 0
     while (number := db.store.claim_chunk(run, began_at=began_at, origin="pending", map_index=0, try_number=1, lease_s=60)) is not None:
         for claim in db.store.open_chunk(run.batch_id, number, HOLDER, lease_s=60):
-            db.store.commit(claim, an_answer(), ARCHIVED, config="c", image_sha256="i", run=run, holder=HOLDER, timings={})
+            db.store.commit(claim, an_answer(), ARCHIVED, config="c", image=IMAGE, run=run, holder=HOLDER, timings={})
             done += 1
         assert db.store.end_chunk(run, number, HOLDER, tally={})
     db.store.end_batch(run.batch_id)

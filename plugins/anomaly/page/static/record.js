@@ -10,11 +10,6 @@ const card = document.getElementById("decision");
 const state = document.getElementById("review-state");
 const zoom = image ? zoomable(document.getElementById("stage"), document.getElementById("picture")) : null;
 
-const fitRegions = () => {
-  if (regions?.dataset.unit === "px" && image.naturalWidth) regions.setAttribute("viewBox", `0 0 ${image.naturalWidth} ${image.naturalHeight}`);
-};
-image?.addEventListener("load", fitRegions);
-fitRegions();
 document.getElementById("show-regions")?.addEventListener("change", (event) => regions.classList.toggle("hidden", !event.target.checked));
 
 let nextRegion = 0;
@@ -22,8 +17,7 @@ const zoomToRegion = () => {
   const shapes = regions ? [...regions.querySelectorAll("polygon")] : [];
   if (!shapes.length) return false;
   const box = shapes[nextRegion++ % shapes.length].getBBox();
-  const all = regions.viewBox.baseVal;
-  zoom.zoomTo(box.x / all.width, box.y / all.height, box.width / all.width, box.height / all.height);
+  zoom.zoomTo(box.x, box.y, box.width, box.height);
   return true;
 };
 
