@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.parts.dag_runs import Ended
 
 ROOT = Path(__file__).resolve().parents[2]
-DEFAULT_TASKS = ("retention", "orphans", "alert", "vacuum_hints", "doctor", "sources")
+DEFAULT_TASKS = ("retention", "orphans", "alert", "vacuum_hints", "doctor", "sources", "thresholds")
 KEPT = {"ANOMALY_RETENTION_LOG_DAYS": "30", "ANOMALY_RETENTION_ARCHIVE_DAYS": "30", "AIRFLOW__CORE__PARALLELISM": "4"}
 
 MAINTENANCE = """

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 COMMANDS = (
     *("enqueue", "status", "errors", "records", "requeue", "compare", "export"),
     *("try-image", "try-detector"),
-    *("page", "doctor", "init", "migrate", "check-sql", "attach", "detach", "resume-detector"),
+    *("page", "doctor", "init", "migrate", "check-sql", "attach", "detach", "resume-detector", "follow-thresholds"),
 )
 """In the order of the help. The module of a command has its name, with `_` for `-`."""
 

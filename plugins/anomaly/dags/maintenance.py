@@ -9,6 +9,7 @@
 | `vacuum_hints` | lists tables that need vacuum or analyze |
 | `doctor` | checks connections, privileges, schema, bucket, detector, pool, clocks and settings |
 | `sources` | looks at all rows of your own tables for those that are not yet records |
+| `thresholds` | lets the flags of earlier verdicts follow the thresholds that people have stored on the page |
 | `requeue` | makes quarantined records pending again |
 
 A triggered run is a dry run by default, which only counts. A scheduled run (`ANOMALY_MAINTENANCE_SCHEDULE`) makes changes, but never
@@ -36,7 +37,10 @@ PARAMS = {
     "tasks": Param(
         None,
         type=["null", "array"],
-        items={"type": "string", "enum": ["migrate", "retention", "orphans", "alert", "vacuum_hints", "doctor", "sources", "requeue"]},
+        items={
+            "type": "string",
+            "enum": ["migrate", "retention", "orphans", "alert", "vacuum_hints", "doctor", "sources", "thresholds", "requeue"],
+        },
         minItems=1,
         title="Tasks",
         description="Empty: only requeue if quarantined records are chosen below, otherwise all but migrate and requeue.",
@@ -193,13 +197,20 @@ def anomaly_maintenance() -> None:
         return maintenance.find_source_rows()
 
     @task
+    def thresholds() -> dict[str, Any]:
+        from anomaly.tasks import maintenance
+
+        maintenance.skip_unless_chosen("thresholds")
+        return maintenance.thresholds()
+
+    @task
     def requeue() -> dict[str, int]:
         from anomaly.tasks import maintenance
 
         maintenance.skip_unless_chosen("requeue")
         return maintenance.requeue()
 
-    migrate() >> [retention(), orphans(), alert(), vacuum_hints(), doctor(), sources(), requeue()]
+    migrate() >> [retention(), orphans(), alert(), vacuum_hints(), doctor(), sources(), thresholds(), requeue()]
 
 
 DAG = anomaly_maintenance()

@@ -53,6 +53,10 @@ PAGE_CONTRACTS = {
     ),
     "page_scores": ("since detector", "score verdicts anomalies"),
     "page_unjudged": ("status after after_id size", "id image_at status attempts not_before last_error_code last_error image_url"),
+    "page_threshold_choices": ("", "detectors newest sources"),
+    "page_threshold_records": ("detector since source edges", "cell records since until"),
+    "page_threshold_reviews": ("detector since source edges", "cell said_anomaly said_normal said_unsure anomalies normals"),
+    "page_threshold_span": ("detector", "low high newest_at threshold_low threshold_high"),
     "stored_thresholds": ("detector size", "id threshold reason set_by set_at"),
     "page_verdicts": ("since step", "at detector verdicts anomalies first_at threshold_low threshold_high"),
 }
@@ -64,6 +68,7 @@ PAGE_SAMPLES: dict[str, Any] = {
     "attribute": None,
     "attribute_value": None,
     "comment": None,
+    "edges": [0.5],
     "high": None,
     "id": UUID(int=0),
     "low": None,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from anomaly.page.rendering import moment, number, percent, score
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from anomaly.db.page_overview import ScoreBin, VerdictCount
 
@@ -180,3 +180,20 @@ def floored(at: datetime, step: timedelta) -> datetime:
 
 def _label(at: datetime, step: timedelta) -> str:
     return at.astimezone(UTC).strftime("%d %b" if step >= timedelta(days=1) else "%d %b %H:%M")
+
+
+def cell_chart(title: str, edges: Sequence[float], counts: Mapping[int, Sequence[tuple[str, int]]]) -> Chart | None:
+    """Return a chart of counts between *edges*, of which the last lies above all: cell n begins at the n-th one. None without any count."""
+    most = max((sum(count for _, count in shares) for shares in counts.values()), default=0)
+    if not most:
+        return None
+    low, span, top = edges[0], (edges[-1] - edges[0]) or 1.0, _rounded_up(most)
+    places = [LEFT + (edge - low) / span * PLOT_WIDTH for edge in edges]
+    drawn = []
+    for cell, shares in sorted(counts.items()):
+        begin, end = max(0, cell - 1), min(cell, len(edges) - 1)
+        said = ", ".join(f"{number(count)} {kind}" for kind, count in shares if count)
+        title_of = f"{score(edges[begin])} to {score(edges[end])}: {said}"
+        drawn.append(_bar(places[begin], max(2.0, places[end] - places[begin]), shares, top, title_of))
+    below = [Mark(at=LEFT + n / 4 * PLOT_WIDTH, label=score(low + n / 4 * span)) for n in range(5)] if len(edges) > 1 else []
+    return Chart(title=title, bars=tuple(drawn), below=tuple(below), left=_grid(top))

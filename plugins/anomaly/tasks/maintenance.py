@@ -20,6 +20,7 @@ from anomaly.maintenance import orphans, retention
 from anomaly.maintenance.doctor import Doctor, usable_settings
 from anomaly.maintenance.sources import check as source_check
 from anomaly.maintenance.sources import find_all_rows
+from anomaly.maintenance.thresholds import follow_thresholds
 from anomaly.models.runs import QuarantineFilter
 from anomaly.pipeline import runs
 from anomaly.tasks import notify
@@ -27,7 +28,7 @@ from anomaly.tasks.context import actor_of, begin_task, checked_context, is_dry_
 
 log = logging.getLogger(__name__)
 
-DEFAULT_TASKS = ("retention", "orphans", "alert", "vacuum_hints", "doctor", "sources")
+DEFAULT_TASKS = ("retention", "orphans", "alert", "vacuum_hints", "doctor", "sources", "thresholds")
 """The tasks of a run without the param `tasks`, after `migrate` where `ANOMALY_AUTO_MIGRATE` is 1."""
 REQUEUE_PARAMS = ("error_code", "window_start", "window_end", "record_ids")
 """Params that choose quarantined records."""
@@ -152,6 +153,15 @@ def find_source_rows() -> dict[str, Any]:
         return _logged("sources", {name: {"faults": faults} for name, faults in source_check(settings).items()})
     with connections.database(settings) as database:
         return _logged("sources", find_all_rows(settings, database, connections.metrics(context)))
+
+
+@printable_errors()
+def thresholds() -> dict[str, Any]:
+    """Read the flags of earlier verdicts by the stored thresholds, or only count those that have to follow."""
+    settings, context = begin_task()
+    dry_run = is_dry_run(context)
+    with connections.database(settings) as database:
+        return _logged("thresholds", {"dry_run": dry_run, **follow_thresholds(settings, database, dry_run=dry_run)})
 
 
 def requeue() -> dict[str, int]:

@@ -94,6 +94,10 @@ def test_a_thousand_random_requests_are_no_error_of_the_server_and_change_nothin
         "detector",
         "id",
         "decision",
+        "threshold",
+        "exactly",
+        "reason",
+        "stored",
     ]
     for _ in range(1000):
         method, path = rng.choice(paths())
