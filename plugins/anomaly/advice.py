@@ -42,16 +42,18 @@ ADVICE = {
         "the detector is overloaded and sent no Retry-After (503)", "state its limits in its connection, or give it more capacity"
     ),
     "detector_answer_invalid": Advice(
-        "the answer does not match the connection's description, and `last_error` quotes it and names its key in the bucket; or the"
-        " database refuses to store it: a constraint, a trigger or a limit of yours",
+        "the answer does not match the connection's description; `last_error` quotes it and names its key in the bucket",
         "correct the extra `answer` of the detector's connection; test with `anomaly try-detector --answer`",
     ),
     "internal_error": Advice("an exception that the project does not know, with its type", "report the traceback in the log as a bug"),
     "archive_unavailable": Advice("the bucket could not be read or written", _BUCKET),
     "database_unavailable": Advice("the records database could not be reached", "check the database with `anomaly doctor`"),
+    "result_refused": Advice(
+        "a constraint, a trigger or a limit of the records database, or of [your table](your-own-table.md), refuses the result",
+        "read its words in `last_error`; correct the constraint, the trigger or `write_back`, then requeue",
+    ),
     "source_write_failed": Advice(
-        "the row of [your table](your-own-table.md) is locked, or a constraint or trigger of the table refuses the verdict",
-        "end the transaction that holds the row, or correct `write_back`",
+        "the row of [your table](your-own-table.md) is locked", "end the transaction that holds the row; later runs try again"
     ),
     "detector_throttled": Advice(
         "the detector asks for a pause", "wait, or end a pause that is over with `anomaly resume-detector`; state the detector's limits"

@@ -15,6 +15,7 @@ AnomalyError                        each error has a stable `code`, which is sto
 │   ├── DetectorFailed
 │   ├── DetectorOverloaded
 │   ├── DetectorAnswerInvalid
+│   ├── ResultRefused
 │   ├── InternalError
 │   ├── ArchiveUnavailable
 │   ├── DatabaseUnavailable
@@ -156,6 +157,13 @@ class DetectorAnswerInvalid(Retryable):
     def __init__(self, message: str, *, begins: str = "", raw: bytes = b"", image_sha256: str = "") -> None:
         super().__init__(f"{message}; the answer begins: {begins}" if begins else message)
         self.message, self.begins, self.raw, self.image_sha256 = message, begins, raw, image_sha256
+
+
+class ResultRefused(Retryable):
+    """Raised when a constraint, a trigger or a limit of the database refuses a result. Nothing was written."""
+
+    code = "result_refused"
+    may_concern_run = True
 
 
 class InternalError(Retryable):

@@ -145,8 +145,25 @@ def test_a_result_that_the_database_refuses_concerns_its_record_and_the_others_a
     refused = world.record(ids[2])
     assert ended.state == "success"
     assert world.statuses() == {"done": 5, "pending": 1}
-    assert (refused["last_error_code"], refused["attempts"]) == ("detector_answer_invalid", 1)
+    assert (refused["last_error_code"], refused["attempts"]) == ("result_refused", 1)
     assert said in refused["last_error"]
+
+
+def test_a_database_that_refuses_every_result_stops_the_run_and_blames_no_record(world: World) -> None:
+    statement, said = REFUSED_ROWS["a trigger"]
+    world.sql.execute(statement.replace("when (new.label <> '')", ""))
+    world.add(40)
+    world.detector(ANSWER)
+    ended = world.run(chunk_size=40)
+    assert ended.state == "failed"
+    assert said in ended.output
+    assert world.statuses() == {"pending": 40}
+    assert world.counted("records", "attempts") == {0: 40}
+
+    world.sql.execute("drop trigger refuse on anomaly.ai_results")
+    assert world.run(chunk_size=40).state == "success"
+    assert world.statuses() == {"done": 40}
+    assert sum(seen.path.startswith("/detect") for seen in world.stub.requests) == 40
 
 
 def refuses(status: int, body: object) -> Callable[[World], dict[str, str]]:

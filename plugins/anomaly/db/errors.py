@@ -9,7 +9,7 @@ import psycopg
 from psycopg import errors
 from sqlalchemy.exc import SQLAlchemyError
 
-from anomaly.errors import AnomalyError, DatabaseUnavailable, DetectorAnswerInvalid, Misconfigured, Retryable
+from anomaly.errors import AnomalyError, DatabaseUnavailable, DetectorAnswerInvalid, Misconfigured, ResultRefused, Retryable
 from anomaly.program import PROGRAM
 
 if TYPE_CHECKING:
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 FOREIGN = (psycopg.Error, SQLAlchemyError)
 WRONG_STATEMENT = "42"
 """The class of SQLSTATEs for syntax, names, types and privileges."""
-REFUSED_BY_SOURCE = (errors.LockNotAvailable, errors.DeadlockDetected, errors.IntegrityError, errors.DataError, errors.RaiseException)
-"""Errors of a row, or of constraints and triggers of its table."""
+LOCKED = (errors.LockNotAvailable, errors.DeadlockDetected)
 REFUSED_ROWS = frozenset({"22", "23", "27", "44", "54", "P0"})
 """Classes of SQLSTATEs for a row that does not fit: values, constraints, triggers, checks of views, limits such as an index row's size."""
 FAULTY_QUERY = frozenset({"0A", "21", "22", "25", "2F", "38", "39", "3F", "42", "54", "P0"})
@@ -41,31 +40,22 @@ LOGIN_REFUSED = (
 
 
 class SourceWriteFailed(Retryable):
-    """Raised when the row of a source is locked, or its table refuses what a commit writes to it. Nothing was written."""
+    """Raised when the row of a source is locked. Nothing was written."""
 
     code = "source_write_failed"
 
 
 @contextlib.contextmanager
-def refused_by_source() -> Iterator[None]:
-    """Raise refusals of a statement that writes to a source as SourceWriteFailed: they concern one row."""
-    try:
-        yield
-    except AnomalyError as exc:
-        if isinstance(exc.__cause__, REFUSED_BY_SOURCE):
-            raise SourceWriteFailed(f"the row of the source was not written: {_first_line(exc.__cause__)}") from exc
-        raise
-
-
-@contextlib.contextmanager
-def refused_by_records() -> Iterator[None]:
-    """Raise refusals of a verdict as DetectorAnswerInvalid: they concern one record."""
+def storing_result() -> Iterator[None]:
+    """Raise errors of a commit that concern one record as ResultRefused, and those of a row that stays locked as SourceWriteFailed."""
     try:
         yield
     except AnomalyError as exc:
         cause = exc.__cause__
+        if isinstance(cause, LOCKED):
+            raise SourceWriteFailed(f"the row of the source was not written: {_first_line(cause)}") from exc
         if isinstance(cause, psycopg.Error) and (cause.sqlstate or "")[:2] in REFUSED_ROWS and not isinstance(exc, Misconfigured):
-            raise DetectorAnswerInvalid(f"the records database refuses to store this: {_first_line(cause)}") from exc
+            raise ResultRefused(f"the database refuses to store the result: {_first_line(cause)}") from exc
         raise
 
 

@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 
 from anomaly.backoff import delay_s
 from anomaly.db.answer_store import AnswerStore
-from anomaly.db.errors import refused_by_records, refused_by_source
+from anomaly.db.errors import storing_result
 from anomaly.db.mapping import chunk_numbers, claim_of, claim_params, holder_params, report_of, run_params, verdict_params
 from anomaly.db.source_store import with_write_back
 from anomaly.errors import LeaseLost
@@ -47,7 +47,6 @@ class RecordStore(AnswerStore):
 
     def __init__(self, database: Database, settings: Settings, *, rng: Random | None = None, sources: Sequence[Source] = ()) -> None:
         super().__init__(with_write_back(database, sources))
-        self._written = refused_by_source if any(source.write_back for source in sources) else refused_by_records
         self._settings = settings
         self._rng = rng or Random()  # noqa: S311  # for jitter and the sample
 
@@ -190,13 +189,14 @@ class RecordStore(AnswerStore):
 
         Raises:
             LeaseLost: the record was claimed again or released since.
-            SourceWriteFailed: the row of the source is locked, or its table refuses the values. Nothing was written.
+            ResultRefused: a constraint, a trigger or a limit refuses the result. Nothing was written.
+            SourceWriteFailed: the row of the source is locked. Nothing was written.
             DatabaseUnavailable: the outcome is unknown; committing again is safe.
         """
         who = {**claim_params(claim), **run_params(run), **holder_params(run.batch_id, holder)}
         what = {**verdict_params(answer, archived, image), "config": config, "timings": json.dumps(timings)}
         drawn = {"sampled": self._rng.random() < self._settings.review_share, "sample_share": self._settings.review_share or None}
-        with self._written():
+        with storing_result():
             committed = self._database.execute("commit_verdict", {**who, **what, **drawn})
         if not committed:
             self._earlier_outcome("find_commit", claim)

@@ -7,7 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from anomaly.db.errors import SourceWriteFailed, refused_by_source
+from anomaly.db.errors import SourceWriteFailed, storing_result
+from anomaly.errors import ResultRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -100,9 +101,9 @@ class ThresholdStore:
     def _follow(self, record_ids: Sequence[int], skipped: list[int]) -> Followed:
         """Change these flags. After a refusal by a source, change them in halves, so that only its own row is skipped."""
         try:
-            with refused_by_source():
+            with storing_result():
                 return Followed(**self._database.fetch_all("follow_threshold", {"record_ids": record_ids})[0])
-        except SourceWriteFailed as exc:
+        except (ResultRefused, SourceWriteFailed) as exc:
             if len(record_ids) == 1:
                 log.warning("the flag of record id=%d does not follow its threshold: %s", record_ids[0], exc)
                 skipped.append(record_ids[0])

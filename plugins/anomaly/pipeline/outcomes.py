@@ -63,6 +63,7 @@ class Outcomes:
         limit = parts.settings.refusals_max
         self.images = Refusals(limit=limit, proven=parts.detector_proven)
         self.detector = Refusals(limit=limit, proven=parts.detector_proven)
+        self.database = Refusals(limit=limit, proven=parts.detector_proven)
         self._worked = self._failed = 0
 
     def count(self, outcome: Outcome) -> None:
@@ -77,6 +78,7 @@ class Outcomes:
         """Decide about the refusals that wait, because no other record is in work."""
         self.images.settle()
         self.detector.settle()
+        self.database.settle()
 
     async def of_failure(self, claim: Claim, error: BaseException, timings: Timings) -> Outcome:
         """Write down how a failed record ends, and return it. Raises an error that concerns the whole run.
@@ -97,7 +99,7 @@ class Outcomes:
                     given_back = await self._give_back(waiting, error)
                     await self._chunks.end(waiting, given_back.event, given_back.error, {})
                 return await self._give_back(claim, error)
-            case errors.RecordRejected() | errors.DetectorAnswerInvalid():
+            case errors.RecordRejected() | errors.DetectorAnswerInvalid() | errors.ResultRefused():
                 return await self._refused(claim, error, timings)
             case errors.Retryable() if self._parts.holder.last_try and not isinstance(error, OUTAGES):
                 return await self._defer(claim, error, timings)
@@ -111,19 +113,28 @@ class Outcomes:
         self._may_end.add(asyncio.current_task())
         if isinstance(error, errors.DetectorAnswerInvalid):
             error = await self._keep(error)
-        service = self.images if isinstance(error, errors.ImageDenied | errors.AddressBlocked) else self.detector
         with self._chunks.set_aside():
-            run_at_fault = await service.concerns_run(error)
+            run_at_fault = await self._service(error).concerns_run(error)
         if run_at_fault:
             self._stop(error.run_error(f"{error}; no other record was accepted, so the run stops and nothing is quarantined"))
             # A configuration that has worked before is less likely to be wrong. Each refusal counts, so that bad records that are left
             # alone end in quarantine.
-            proven = service.proven and error.run_error is errors.Misconfigured
+            proven = self._service(error).proven and error.run_error is errors.Misconfigured
             return await (self._defer(claim, error, timings) if proven else self._release(claim, error))
         if isinstance(error, errors.Retryable):
             return await self._defer(claim, error, timings)
         quarantine = partial(self._parts.store.quarantine, claim, error=error, timings=dict(timings))
         return await self._write(claim, "quarantined", error, quarantine)
+
+    def _service(self, error: errors.AnomalyError) -> Refusals:
+        """Return the refusals of the service that *error* comes from."""
+        match error:
+            case errors.ImageDenied() | errors.AddressBlocked():
+                return self.images
+            case errors.ResultRefused():
+                return self.database
+            case _:
+                return self.detector
 
     async def _defer(self, claim: Claim, error: errors.AnomalyError, timings: Timings) -> Outcome:
         return await self._write(claim, "deferred", error, partial(self._parts.store.defer, claim, error=error, timings=dict(timings)))

@@ -172,6 +172,7 @@ class Worker:
             archived = ArchiveKeys(image_key=await image_key, answer_key=answer_key, heatmap_key=heatmap_key)
             commit = partial(self._commit, claim, answer, archived, image=image, timings=timings)
             await self._patiently(self._committing, commit, timings=timings)
+            self.outcomes.database.accept()
         return Outcome("reused" if answer.reused else "committed")
 
     async def _archive_answer(self, claim: Claim, image: Image, answer: Answer, timings: Timings) -> tuple[str, str | None]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anomaly.errors import DetectorAnswerInvalid, DetectorFailed, ImageNotFound, LeaseLost, Throttled
+from anomaly.errors import DetectorAnswerInvalid, DetectorFailed, ImageNotFound, LeaseLost, ResultRefused, Throttled
 from anomaly.models.runs import Holder
 from tests.parts.record_builders import ARCHIVED, HOLDER, RecordsDb, an_answer
 
@@ -77,7 +77,7 @@ def test_a_commit_that_fails_in_one_of_its_parts_leaves_none_of_them(db: Records
     db.do("create function anomaly.fails() returns trigger language plpgsql as $$ begin raise 'no'; end $$")
     db.do(f"create trigger fails before {when} on anomaly.{table} for each row execute function anomaly.fails()")
     before = db.everything()
-    with pytest.raises(DetectorAnswerInvalid):
+    with pytest.raises(ResultRefused):
         db.commit(claim)
     assert db.everything() == before
     db.do(f"drop trigger fails on anomaly.{table}")

@@ -14,7 +14,7 @@ from anomaly.db.errors import SourceWriteFailed
 from anomaly.db.record_store import RecordStore
 from anomaly.db.reviews import Decision, ReviewStore
 from anomaly.db.source_store import with_write_back
-from anomaly.errors import DatabaseUnavailable, LeaseLost
+from anomaly.errors import DatabaseUnavailable, LeaseLost, ResultRefused
 from tests.parts.record_builders import RecordsDb, an_answer
 from tests.parts.source_table import a_source, create_photos, find, store_of
 
@@ -94,7 +94,7 @@ def test_a_commit_that_fails_in_any_part_writes_nothing(db: RecordsDb, table: st
     db.do("create function fail() returns trigger language plpgsql as $$ begin raise 'no'; end $$")
     db.do(f"create trigger fail before insert or update on {table} for each row execute function fail()")
     before = db.everything()
-    with pytest.raises(SourceWriteFailed, match="the row of the source was not written: no"):
+    with pytest.raises(ResultRefused, match="the database refuses to store the result: no"):
         db.commit(held)
     assert (db.everything(), row(db)) == (before, UNTOUCHED)
     db.do(f"drop trigger fail on {table}")
@@ -173,7 +173,7 @@ def test_columns_are_quoted_whatever_they_are_called(db: RecordsDb, name: str) -
 def test_values_that_the_column_does_not_take_concern_that_row_alone(db: RecordsDb) -> None:
     first, second = claim(db, count=2)
     db.do("alter table shop.photos add check (photo_id <> 1 or class <> 'crack')")
-    with pytest.raises(SourceWriteFailed, match="violates check constraint"):
+    with pytest.raises(ResultRefused, match="violates check constraint"):
         db.commit(first)
     db.commit(second)
     assert (row(db, 1), row(db, 2)["class"]) == (UNTOUCHED, "crack")

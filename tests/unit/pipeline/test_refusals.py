@@ -90,6 +90,24 @@ def test_an_unreadable_answer_among_readable_ones_is_asked_for_once_more_and_the
     assert of.detector.asked[399] == 2
 
 
+@pytest.mark.parametrize("proven", [True, False])
+def test_a_database_that_refuses_every_result_stops_the_run_with_its_words_and_nothing_is_quarantined(*, proven: bool) -> None:
+    of = bench(400, proven=proven)
+    of.store.commit_error = lambda _: errors.ResultRefused("the trigger 'audit' says no")
+    with pytest.raises(errors.Misconfigured, match="the trigger 'audit' says no"):
+        of.drain()
+    assert of.store.released
+    assert sum(of.store.commits.values()) < 40  # those in work when the run stops are paid for, and tried
+    assert set(of.store.outcome.values()) == {"deferred result_refused" if proven else RELEASED}
+
+
+def test_a_result_that_the_database_refuses_concerns_its_record_where_others_are_stored() -> None:
+    of = bench(400)
+    of.store.commit_error = lambda claim: errors.ResultRefused("no") if claim.record_id < 4 else None
+    of.drain()
+    assert Counter(of.store.outcome.values()) == {"committed": 396, "deferred result_refused": 4}
+
+
 def test_refusals_before_the_first_answer_wait_for_it() -> None:
     error = errors.DetectorRefused("422")
     of = bench(30, detector=FakeDetector(lambda n, _: error if n < 4 else None))
