@@ -14,7 +14,7 @@ import psycopg
 import requests
 from filelock import FileLock, Timeout
 
-from anomaly import env_names
+from anomaly import env_names, schedules
 from anomaly.connection_trial import try_connections
 from anomaly.errors import AnomalyError
 from anomaly.escaping import escaped
@@ -63,6 +63,7 @@ def _fail(sentence: str, code: int, options: argparse.Namespace) -> int:
 def _run_locked(options: argparse.Namespace, progress: Progress) -> int:
     """Check settings and connections, then run with a lock on the state folder."""
     env_names.check(os.environ)
+    schedules.check(os.environ)
     settings = Settings.from_environ(os.environ)
     plan = Plan.of(os.environ, demo=options.demo)
     tried = list(try_connections(os.environ, settings, image=options.image))

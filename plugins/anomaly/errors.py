@@ -2,23 +2,15 @@
 
 AnomalyError                        each error has a stable `code`, which is stored and counted
 ├── RecordRejected                  the record is quarantined
-│   ├── ImageNotFound
-│   ├── ImageDenied
-│   ├── ImageNotAnImage
-│   ├── ImageTruncated
-│   ├── ImageTooLarge, ImageTooManyPixels
-│   ├── ImageTooExpensive
-│   ├── AddressBlocked
+│   ├── ImageNotFound, ImageDenied, AddressBlocked
+│   ├── ImageNotAnImage, ImageTruncated
+│   ├── ImageTooLarge, ImageTooManyPixels, ImageTooExpensive
 │   └── DetectorRefused
 ├── Retryable                       the record is tried again later
 │   ├── ImageUnavailable
-│   ├── DetectorFailed
-│   ├── DetectorOverloaded
-│   ├── DetectorAnswerInvalid
-│   ├── ResultRefused
-│   ├── InternalError
-│   ├── ArchiveUnavailable
-│   ├── DatabaseUnavailable
+│   ├── DetectorFailed, DetectorOverloaded, DetectorAnswerInvalid
+│   ├── ArchiveUnavailable, DatabaseUnavailable
+│   ├── InternalError, ResultRefused
 │   ├── SourceWriteFailed           in db/errors.py
 │   └── Throttled                   no attempt is counted
 ├── LeaseLost                       the record is dropped, since another task holds it

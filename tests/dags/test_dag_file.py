@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from anomaly.errors import Misconfigured
+
 ROOT = Path(__file__).resolve().parents[2]
 
 # Opens nothing: a connection would raise. The file's own time comes after Airflow's imports.
@@ -53,7 +55,9 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_importing_the_dag_file_opens_no_connection_and_loads_nothing_but_the_dag(imported: dict[str, Any]) -> None:
-    assert set(imported["loaded"]) == {"anomaly", "anomaly.dags", "anomaly.dags.detection", "anomaly.dags.time_zone"}
+    assert set(imported["loaded"]) == {
+        *("anomaly", "anomaly.dags", "anomaly.dags.detection", "anomaly.schedules", "anomaly.errors", "anomaly.escaping")
+    }
 
 
 def test_importing_the_dag_file_takes_little_beside_airflows_own_imports(imported: dict[str, Any]) -> None:
@@ -119,7 +123,7 @@ def test_a_schedule_or_time_zone_that_is_wrong_is_named(
     monkeypatch: pytest.MonkeyPatch, module: str, variable: str, value: str, sentence: str
 ) -> None:
     monkeypatch.setenv(variable, value)
-    with pytest.raises(ValueError, match=re.escape(sentence)):
+    with pytest.raises(Misconfigured, match=re.escape(sentence)):
         runpy.run_path(str(ROOT / "plugins" / "anomaly" / "dags" / f"{module}.py"))
 
 

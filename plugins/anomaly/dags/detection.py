@@ -17,11 +17,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.sdk import Asset, CronDataIntervalTimetable, Param, RetryDecision, RetryPolicy, dag, task
-from airflow.sdk.exceptions import AirflowTimetableInvalid
 
-from anomaly.dags.time_zone import time_zone
+from anomaly.schedules import detection_schedule, time_zone
 
-SCHEDULE = os.environ.get("ANOMALY_SCHEDULE", "*/15 * * * *")
 RESULTS = Asset("anomaly_results")
 # By connection and table. Tasks learn the database and the bucket from the connections when they run.
 RECORDS = Asset("anomaly_db/anomaly.records", group="anomaly")
@@ -111,19 +109,9 @@ class RetryDelayFromError(RetryPolicy):
 
 
 def timetable() -> CronDataIntervalTimetable | None:
-    """Return the schedule; None if `ANOMALY_SCHEDULE` is `none`.
-
-    Raises:
-        ValueError: a variable is wrong; the sentence names it.
-    """
-    if SCHEDULE == "none":
-        return None
-    made = CronDataIntervalTimetable(SCHEDULE, timezone=time_zone())
-    try:
-        made.validate()
-    except AirflowTimetableInvalid as exc:
-        raise ValueError(f"ANOMALY_SCHEDULE is not a cron expression such as '*/15 * * * *': {SCHEDULE!r}: {exc}") from exc
-    return made
+    """Return the schedule; None if there is none. Raises Misconfigured if a variable is wrong."""
+    schedule = detection_schedule(os.environ)
+    return CronDataIntervalTimetable(schedule, timezone=time_zone(os.environ)) if schedule else None
 
 
 @dag(

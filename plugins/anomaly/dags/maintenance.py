@@ -27,11 +27,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.sdk import CronTriggerTimetable, Param, RetryDecision, RetryPolicy, dag, task
-from airflow.sdk.exceptions import AirflowTimetableInvalid
 
-from anomaly.dags.time_zone import time_zone
+from anomaly.schedules import maintenance_schedule, time_zone
 
-SCHEDULE = os.environ.get("ANOMALY_MAINTENANCE_SCHEDULE", "")
 PARAMS = {
     "dry_run": Param(True, type="boolean", title="Dry run", description="Count, and change nothing."),
     "tasks": Param(
@@ -114,22 +112,14 @@ class NoRetryOnConfigurationError(RetryPolicy):
         return RetryDecision.fail(reason=str(exception)) if isinstance(exception, RunStopped) else RetryDecision.default()
 
 
-def timetable() -> CronTriggerTimetable:
-    """Return the schedule.
-
-    Raises:
-        ValueError: a variable is wrong; the sentence names it.
-    """
-    made = CronTriggerTimetable(SCHEDULE, timezone=time_zone())
-    try:
-        made.validate()
-    except AirflowTimetableInvalid as exc:
-        raise ValueError(f"ANOMALY_MAINTENANCE_SCHEDULE is not a cron expression such as '30 3 * * *': {SCHEDULE!r}: {exc}") from exc
-    return made
+def timetable() -> CronTriggerTimetable | None:
+    """Return the schedule; None if there is none. Raises Misconfigured if a variable is wrong."""
+    schedule = maintenance_schedule(os.environ)
+    return CronTriggerTimetable(schedule, timezone=time_zone(os.environ)) if schedule else None
 
 
 @dag(
-    schedule=timetable() if SCHEDULE else None,
+    schedule=timetable(),
     start_date=datetime(2000, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+from anomaly import schedules
 from anomaly.db.statements import FOLDER
 from anomaly.errors import Misconfigured
 from anomaly.maintenance.check_bucket import check_bucket
@@ -44,6 +45,7 @@ class Doctor:
     ) -> None:
         self._environ = environ
         settings, self._refused = usable_settings(environ)
+        self._refused += schedules.refused(environ)
         self._checks: dict[str, Callable[[], Iterator[Finding]]] = {
             "settings": self._check_settings,
             "anomaly_db": partial(check_database, settings, folder),

@@ -52,6 +52,11 @@ def test_a_setting_that_does_not_exist(refused: Callable[..., str]) -> None:
     assert "ANOMALY_LEASES" in refused(ANOMALY_LEASES="1")
 
 
+def test_a_schedule_or_a_time_zone_that_airflow_could_not_read(refused: Callable[..., str]) -> None:
+    assert refused(ANOMALY_SCHEDULE="every day").startswith("ANOMALY_SCHEDULE is not a cron expression")
+    assert refused(ANOMALY_TIMEZONE="Mars/Base") == "ANOMALY_TIMEZONE is not a time zone such as Europe/Berlin: 'Mars/Base'"
+
+
 def test_a_name_that_is_almost_right(refused: Callable[..., str]) -> None:
     said = refused(AIRFLOW_CONN_ANOMALY_DETECTER="http://detector.example")
     assert said == "there is no variable AIRFLOW_CONN_ANOMALY_DETECTER; did you mean AIRFLOW_CONN_ANOMALY_DETECTOR?"

@@ -282,9 +282,10 @@ def test_every_setting_that_is_refused_is_told_and_the_others_count() -> None:
 
 
 def test_settings_that_are_refused_stop_no_other_check(patient: Patient) -> None:
-    said = patient.said(environ={"ANOMALY_LEASES": "60"})
+    said = patient.said(environ={"ANOMALY_LEASES": "60", "ANOMALY_TIMEZONE": "Mars"})
     assert [line for line in said if line.startswith("BAD")] == [
-        "BAD settings: there is no setting ANOMALY_LEASES; did you mean ANOMALY_LEASE_S?; correct it, or unset it"
+        "BAD settings: there is no setting ANOMALY_LEASES; did you mean ANOMALY_LEASE_S?; correct it, or unset it",
+        "BAD settings: ANOMALY_TIMEZONE is not a time zone such as Europe/Berlin: 'Mars'",
     ]
     assert any(line.startswith("ok  anomaly_detector") for line in said)
 
