@@ -37,6 +37,20 @@ class NewRecord:
     """A JSON object."""
 
 
+def key_of(row: object) -> str | None:
+    """Return the key that a row has if it is valid, without parsing its address; None if it cannot be valid."""
+    values: Any = {"image_url": row} if isinstance(row, str) else row
+    if not isinstance(values, dict):
+        return None
+    key, image_url = values.get("key"), values.get("image_url")
+    if _is_missing(key):
+        key = image_url.strip() if isinstance(image_url, str) else None
+    try:
+        return None if key is None else _short(_text(str(key)))
+    except RowInvalid:
+        return None
+
+
 def new_record(row: object, *, now: datetime) -> NewRecord:
     """Return the record of an address, or of a mapping of `FIELDS`, of which only `image_url` is required.
 

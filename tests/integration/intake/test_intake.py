@@ -19,7 +19,7 @@ from anomaly.db.statements import default_statements
 from anomaly.errors import Misconfigured
 from anomaly.intake.adding import BATCH, add
 from anomaly.intake.readers import Columns, read_addresses, read_csv
-from anomaly.intake.rows import RowInvalid, new_record
+from anomaly.intake.rows import RowInvalid, key_of, new_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -125,6 +125,47 @@ def test_rows_are_added_once_in_batches_and_invalid_ones_are_skipped(db: Records
     assert add(db.database, numbered(rows[:5])).counts() == {"read": 5, "new": 0, "known": 5, "invalid": 0}
     assert add(db.database, numbered(rows[:5]), source="another").new == 5
     assert db.statuses() == {"pending": BATCH + 6}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        URL,
+        f" {URL}\n",
+        {"image_url": URL},
+        {"image_url": f"{URL} ", "key": None},
+        {"image_url": URL, "key": ""},
+        {"image_url": URL, "key": " 7"},
+        {"image_url": URL, "key": 0},
+        {"image_url": URL, "key": "k" * 5000},
+        {"image_url": f"{URL}?{'x' * 900}"},
+        "s3://bucket/a b.png",
+    ],
+)
+def test_a_known_row_is_known_by_the_key_that_it_was_added_with(db: RecordsDb, row: object) -> None:
+    made = new_record(row, now=NOW)
+    assert key_of(row) == made.key
+    counts = [add(db.database, numbered([row])).counts() for _ in range(2)]
+    assert [(each["new"], each["known"]) for each in counts] == [(1, 0), (0, 1)]
+
+
+@pytest.mark.parametrize("row", [None, 7, {}, {"image_url": None}, {"image_url": 7}, {"key": "a\0b"}, "\ud800", RowInvalid("no")])
+def test_a_row_that_has_no_key_is_invalid_and_the_others_are_added(db: RecordsDb, row: object) -> None:
+    assert key_of(row) is None
+    assert add(db.database, numbered([URL, row])).counts() == {"read": 2, "new": 1, "known": 0, "invalid": 1}
+
+
+def test_an_enqueue_that_fails_halfway_can_be_repeated(db: RecordsDb) -> None:
+    rows = [URL.format(number) for number in range(BATCH + 2)]
+    gate = db.gate("records", "insert", f"new.source_key = '{rows[-1]}'")
+    with gate.shut():
+        halfway = db.meanwhile(lambda: add(db.database, numbered(rows)))
+        db.await_blocked()
+        db.do("select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'advisory' and datname = current_database()")
+        db.await_blocked()
+        assert db.statuses() == {"pending": BATCH}
+    assert halfway.result(timeout=30).new == 2 + BATCH
+    assert add(db.database, numbered(rows)).counts() == {"read": BATCH + 2, "new": 0, "known": BATCH + 2, "invalid": 0}
 
 
 def test_strict_adds_nothing_if_a_row_is_invalid(db: RecordsDb) -> None:
