@@ -15,4 +15,5 @@ select %(records)s - (select count(*) from anomaly.records where status = 'done'
        %(records)s - (select count(distinct record_id) from anomaly.processing_log where event = 'committed') as not_logged,
        (select count(*) - count(distinct record_id) from anomaly.processing_log where event = 'committed') as logged_twice,
        %(records)s - (select count(*) from anomaly.ai_flags as f join results as r on r.id = f.record_id
-                       where f.ai_processed and f.needs_review = (f.is_anomaly or f.sampled)) as not_flagged
+                       -- A version from before the sample has no such column.
+                       where f.ai_processed and f.needs_review = (f.is_anomaly or coalesce((to_jsonb(f) ->> 'sampled')::boolean, false))) as not_flagged
