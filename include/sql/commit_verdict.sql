@@ -4,7 +4,7 @@
 with held as (
     update anomaly.records
        set status = 'done', attempts = attempts + 1, lost = 0, not_before = null, last_error_code = null, last_error = null,
-           image_sha256 = %(image_sha256)s, processed_at = now(), updated_at = now()
+           image_sha256 = %(image_sha256)s, ask_anew = null, processed_at = now(), updated_at = now()
      where id = %(record_id)s and token = %(token)s and status || '' = 'claimed'
  returning id, token, attempts, batch_id, captured_at
 ), judged as (

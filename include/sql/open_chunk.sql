@@ -31,12 +31,12 @@ with mine as materialized (
            last_error_code = case when held.hit = 1 then 'worker_lost' else r.last_error_code end, updated_at = now()
       from held
      where r.id = held.id
- returning r.id, r.image_url, r.token, r.status, r.attempts, r.lost, r.image_sha256, r.batch_id, held.hit
+ returning r.id, r.image_url, r.token, r.status, r.attempts, r.lost, r.image_sha256, r.ask_anew, r.batch_id, held.hit
 ), logged as (
     insert into anomaly.processing_log (record_id, event, attempt, token, batch_id, error_code)
     select id, case when lost >= 5 then 'worker_died' else 'reopened' end, attempts, token, batch_id, 'worker_lost' from taken where hit = 1
 )
-select mine.claimed_from, taken.id, taken.image_url, taken.token, taken.attempts, taken.lost, taken.image_sha256
+select mine.claimed_from, taken.id, taken.image_url, taken.token, taken.attempts, taken.lost, taken.image_sha256, taken.ask_anew
   from mine
   left join taken on taken.status = 'claimed'
  order by taken.lost, taken.id

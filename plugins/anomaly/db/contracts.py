@@ -96,7 +96,7 @@ CONTRACTS = {
     "oldest_due": Contract("", "since age_s record_id image_url"),
     "open_chunk": Contract(
         f"{_TRY} chunk lease_s",
-        "claimed_from id image_url token attempts lost image_sha256",
+        "claimed_from id image_url token attempts lost image_sha256 ask_anew",
         ("'claimed'", "token + 1", "ended_at is null", "for update"),
     ),
     "park_chunks": Contract(f"{_TRY} lease_s", "chunk", ("ended_at is null",)),

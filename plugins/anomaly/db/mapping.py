@@ -55,6 +55,7 @@ def claim_of(row: dict[str, Any], batch_id: BatchId, number: int) -> Claim:
         attempts=row["attempts"],
         lost=row["lost"],
         image_sha256=row["image_sha256"],
+        ask_anew=row["ask_anew"],
     )
 
 

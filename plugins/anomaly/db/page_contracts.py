@@ -22,6 +22,7 @@ PAGE_CONTRACTS = {
     "delete_view": ("view_id owner", "id"),
     "list_views": ("owner", "view_id name query"),
     "rename_view": ("view_id owner name", "id"),
+    "score_again": ("record_ids ask_anew actor", "records"),
     "page_activity": ("", "dag_id run_id since records seconds"),
     "page_choices": ("", "labels detectors"),
     "page_failures": ("", "code records example error failed_at image_url"),
@@ -35,7 +36,7 @@ PAGE_CONTRACTS = {
         "record_id",
         (
             "id image_at status attempts lost not_before token last_error_code last_error processed_at verdict_token review reviewed_by "
-            "reviewed_at needs_review sample_share attributes image_url"
+            "reviewed_at needs_review sample_share ask_anew attributes image_url"
         ),
     ),
     "page_results": (
@@ -65,6 +66,7 @@ PAGE_CONTRACTS = {
 PAGE_SAMPLES: dict[str, Any] = {
     "after": None,
     "after_id": None,
+    "ask_anew": UUID(int=0),
     "attribute": None,
     "attribute_value": None,
     "comment": None,

@@ -33,6 +33,8 @@ class RecordDetails:
     needs_review: bool
     sample_share: float | None
     """Probability with which the record was drawn for the random sample; None if it is not in the sample."""
+    ask_anew: UUID | None
+    """The request to score the record again that no verdict has met yet."""
     attributes: dict[str, Any]
     image_url: str
 

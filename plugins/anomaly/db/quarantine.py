@@ -1,14 +1,17 @@
-"""Counts and requeues quarantined records."""
+"""Puts records back into work: quarantined ones, and done ones to be scored again."""
 
 from __future__ import annotations
 
 import logging
+import uuid
 from typing import TYPE_CHECKING, Any
 
 from anomaly.errors import Misconfigured
 from anomaly.models.runs import QuarantineFilter
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anomaly.db.client import Database
 
 log = logging.getLogger(__name__)
@@ -18,7 +21,7 @@ REQUEUE_SIZE = 1000
 
 
 class QuarantineStore:
-    """The quarantined records.
+    """Records that a person puts back into work.
 
     Every method raises DatabaseUnavailable without an answer, and Misconfigured if the schema does not fit.
     """
@@ -56,6 +59,13 @@ class QuarantineStore:
             if records < size:
                 break
         return requeued
+
+    def score_again(self, record_ids: Sequence[int], *, actor: str) -> int:
+        """Make done records pending, and let the next run ask the detector anew; return how many were done."""
+        params = {"record_ids": list(record_ids), "ask_anew": uuid.uuid4(), "actor": actor}
+        records: int = self._database.fetch_all("score_again", params)[0]["records"]
+        log.info("records to be scored again count=%d actor=%s", records, actor)
+        return records
 
 
 def _params(chosen: QuarantineFilter) -> dict[str, Any]:

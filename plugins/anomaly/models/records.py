@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from anomaly.models.answers import EarlierAnswer
     from anomaly.models.runs import BatchId, Origin
 
@@ -33,6 +35,8 @@ class Claim:
     """Known if the image was downloaded before."""
     earlier: EarlierAnswer | None = None
     """The earlier answer of the run's detector to that image."""
+    ask_anew: UUID | None = None
+    """The request to score the record again, if there is one. Only an answer that was archived for it is reused."""
 
     @property
     def is_suspect(self) -> bool:

@@ -87,22 +87,23 @@ class Deduplication:
     async def answer(self, claim: Claim, image: Image, ask: Callable[[], Awaitable[Answer]], timings: Timings) -> Answer:
         """Return an earlier answer to the image, the one that another record of this task gets, or that of *ask*."""
         archive, answer = self._parts.archive, None
-        if claim.earlier and image.sha256 == claim.image_sha256:
+        key = f"{image.sha256}/{claim.ask_anew or ''}"
+        if claim.earlier and image.sha256 == claim.image_sha256 and not claim.ask_anew:
             answer = await self._read(claim, partial(archive.read, claim.earlier.answer_key), claim.earlier, timings)
         if answer is None and claim.held_before:
             answer = await self._find(claim, image, timings)
-        while answer is None and (shared := self._shared.get(image.sha256)):
+        while answer is None and (shared := self._shared.get(key)):
             shared.followers += 1
             answer = await asyncio.shield(shared.answer)
             self._check(claim)
             answer = answer and replace(answer, reused=True, latency_ms=0.0)
         if answer is not None:
             return answer
-        shared = self._shared[image.sha256] = _Shared(asyncio.get_running_loop().create_future())
+        shared = self._shared[key] = _Shared(asyncio.get_running_loop().create_future())
         try:
-            answer = await self._find_or_ask(claim, image, ask, timings)
+            answer = await (ask() if claim.ask_anew else self._find_or_ask(claim, image, ask, timings))
         finally:
-            del self._shared[image.sha256]
+            del self._shared[key]
             if answer is not None or shared.followers:
                 self._owned.pop(claim.record_id, None)
             shared.answer.set_result(answer)
@@ -189,7 +190,7 @@ class Deduplication:
 
     async def _find(self, claim: Claim, image: Image, timings: Timings) -> Answer | None:
         find_answer = self._parts.archive.find_answer
-        return await self._read(claim, partial(find_answer, self._config, image.sha256, batch=self._parts.answers_of), None, timings)
+        return await self._read(claim, partial(find_answer, self._config, image.sha256, batch=self._parts.answers_of(claim)), None, timings)
 
     async def _read(
         self, claim: Claim, read_raw: Callable[[], bytes | None], earlier: EarlierAnswer | None, timings: Timings

@@ -154,14 +154,15 @@ class Parts:
         base_s, cap_s = self.settings.task_backoff_s, self.settings.task_backoff_cap_s
         return delay_s(self.holder.try_number, base_s=base_s, cap_s=cap_s, rng=self.rng, hint_s=hint_s)
 
-    @property
-    def answers_of(self) -> str | None:
-        """The batch whose answers alone may be reused, for a fresh run."""
+    def answers_of(self, claim: Claim | None) -> str | None:
+        """Return the request to score again, or the batch of a fresh run, whose answers alone may be reused; None for all answers."""
+        if claim and claim.ask_anew:
+            return str(claim.ask_anew)
         return str(self.run.batch_id) if self.run.fresh else None
 
-    def ask(self, image: Image) -> Answer:
+    def ask(self, image: Image, claim: Claim | None = None) -> Answer:
         """Send one request to the detector. Its idempotency key is the same whenever the archived answer would be the same. Blocks."""
-        key = hashlib.sha256(f"{self.detector.config}/{image.sha256}/{self.answers_of or ''}".encode()).hexdigest()
+        key = hashlib.sha256(f"{self.detector.config}/{image.sha256}/{self.answers_of(claim) or ''}".encode()).hexdigest()
         return self.detector.ask(image, idempotency_key=key)
 
     def ask_control(self) -> Answer:
@@ -170,7 +171,7 @@ class Parts:
 
     def archive_answer(self, claim: Claim, image: Image, answer: Answer) -> tuple[str, str | None]:
         """Archive an answer, then its heat map, without which the record is done all the same; return their keys. Blocks."""
-        put_heatmap, config, batch = self.archive.put_heatmap, self.detector.config, self.answers_of
+        put_heatmap, config, batch = self.archive.put_heatmap, self.detector.config, self.answers_of(claim)
         answer_key = self.archive.put_answer(config, image.sha256, answer.raw, batch=batch)
         if answer.verdict.heatmap is None:
             return answer_key, None

@@ -165,7 +165,7 @@ class Worker:
             self.outcomes.images.accept()
             self.chunks.check(claim)
             image_key = steps.create_task(self._patiently(self._archiving, parts.archive.put_image, image, timings=timings))
-            ask = partial(self.detection.ask, claim, partial(parts.ask, image), timings)
+            ask = partial(self.detection.ask, claim, partial(parts.ask, image, claim), timings)
             answer = await self._deduplication.answer(claim, image, ask, timings)
             answer_key, heatmap_key = await self._archive_answer(claim, image, answer, timings)
             self.chunks.check(claim)

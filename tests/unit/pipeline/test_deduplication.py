@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from anomaly.models.records import Claim, Image
     from tests.parts.fake_clock import FakeClockLoop
 
+REQUEST = UUID(int=7)
 EARLIER = EarlierAnswer(answer_key="answers/of/another/run", heatmap_key="heatmaps/of/another/run")
 
 
@@ -43,6 +45,24 @@ def test_an_image_that_was_answered_for_is_not_asked_about_and_its_result_keeps_
     assert bench.detector.asked == {2: 1}
     assert archive.writes_of_answers == 1
     assert store.heatmaps == {1: EARLIER.heatmap_key, 2: "heatmaps/2"}
+
+
+def test_a_record_to_be_scored_again_is_asked_about_whatever_was_answered_before() -> None:
+    anew, usual = (replace(claim, token=9, ask_anew=request) for claim, request in zip(claims([1, 2]), (REQUEST, None), strict=True))
+    store = FakeStore([(anew, usual)], earlier={"1": EARLIER, "2": EARLIER})
+    archive = FakeArchive(answers={EARLIER.answer_key: b"{}", "answers/1": b"{}"})
+    bench = Bench(store, archive=archive)
+    bench.drain()
+    assert store.outcome == {1: "committed", 2: "reused"}
+    assert bench.detector.asked == {1: 1}
+
+
+def test_records_to_be_scored_again_by_one_request_share_the_answer_to_their_image_and_others_do_not() -> None:
+    anew = tuple(replace(claim, ask_anew=REQUEST) for claim in of_image(5, 3))
+    bench = Bench(FakeStore([anew + of_image(5, 1, first=10)]))
+    bench.drain()
+    assert bench.detector.asked == {5: 2}
+    assert sorted(bench.store.outcome.values()) == ["committed", "committed", "reused", "reused"]
 
 
 def test_an_earlier_answer_that_is_gone_from_the_bucket_is_asked_for_again() -> None:

@@ -1,6 +1,7 @@
 // Selection in the grid, decisions for all that are selected, and movement by keys.
 import "./heat.js";
 import { decide, onKeys } from "./decisions.js";
+import { scoreAgain } from "./score_again.js";
 import { show, undoLast } from "./toast.js";
 
 const grid = document.getElementById("grid");
@@ -63,6 +64,9 @@ const move = (by) => () => {
 };
 for (const button of document.querySelectorAll("[data-decide]")) button.addEventListener("click", () => decideAll(button.dataset.decide));
 document.getElementById("none")?.addEventListener("click", clear);
+document.getElementById("score-again")?.addEventListener("click", async () => {
+  if (await scoreAgain(selected().map((tile) => Number(tile.dataset.record)))) clear();
+});
 document.getElementById("undo")?.addEventListener("click", takeBack);
 onKeys({
   a: () => decideAll("anomaly"),
