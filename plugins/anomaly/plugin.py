@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from urllib.parse import urlsplit
 
-from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
 
 from anomaly.page.mount import PageInAirflow
+from anomaly.tasks.links import PREFIX, ROUTE, base_path
 
-PREFIX = "/anomaly"
 _ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" fill="none" stroke="COLOUR" stroke-width="1.8">'
     '<path d="M4 8V5.5A1.5 1.5 0 0 1 5.5 4H8M16 4h2.5A1.5 1.5 0 0 1 20 5.5V8M20 16v2.5a1.5 1.5 0 0 1-1.5 1.5H16'
@@ -30,9 +28,9 @@ class AnomalyPlugin(AirflowPlugin):
     external_views = [  # noqa: RUF012  # as above
         {
             "name": "Anomalies",
-            "href": f"{urlsplit(conf.get('api', 'base_url', fallback='') or '').path.rstrip('/')}{PREFIX}/",
+            "href": f"{base_path()}{PREFIX}/",
             "destination": "nav",
-            "url_route": "anomaly",
+            "url_route": ROUTE,
             "icon": _icon("#3f4a5a"),
             "icon_dark_mode": _icon("#d5dbe5"),
         }

@@ -56,7 +56,15 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def test_importing_the_dag_file_opens_no_connection_and_loads_nothing_but_the_dag(imported: dict[str, Any]) -> None:
     assert set(imported["loaded"]) == {
-        *("anomaly", "anomaly.dags", "anomaly.dags.detection", "anomaly.schedules", "anomaly.errors", "anomaly.escaping")
+        *(
+            "anomaly",
+            "anomaly.dags",
+            "anomaly.dags.detection",
+            "anomaly.dags.links",
+            "anomaly.schedules",
+            "anomaly.errors",
+            "anomaly.escaping",
+        )
     }
 
 

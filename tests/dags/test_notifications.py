@@ -51,7 +51,7 @@ def test_the_anomalies_of_a_run_are_one_notification_with_a_link_to_the_run(worl
     assert ended.state == "success"
     [sent] = received(world)
     link = sent["data"].pop("link")
-    assert link.startswith("https://airflow.example/dags/anomaly_detection/runs/manual__")
+    assert link.startswith("https://airflow.example/plugin/anomaly/anomaly/run?dag_id=anomaly_detection&run_id=manual__")
     text = f"anomaly_detection, run {ended.run_id}: 3 of 3 records are anomalous"
     expected = {"dag_id": "anomaly_detection", "run_id": ended.run_id, "text": text, "anomalies": 3, "records": 3}
     assert (sent["type"], sent["data"]) == ("anomalies.found", expected)

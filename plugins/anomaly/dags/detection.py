@@ -18,6 +18,7 @@ from typing import Any
 
 from airflow.sdk import Asset, CronDataIntervalTimetable, Param, RetryDecision, RetryPolicy, dag, task
 
+from anomaly.dags.links import RunLink
 from anomaly.schedules import detection_schedule, time_zone
 
 RESULTS = Asset("anomaly_results")
@@ -150,7 +151,10 @@ def anomaly_detection() -> None:
 
         detection.report(RESULTS)
 
-    process.expand(chunk=claim()) >> report().as_teardown(on_failure_fail_dagrun=True)
+    processed, reported = process.expand(chunk=claim()), report()
+    for each in (processed, reported):
+        each.operator.operator_extra_links = [RunLink()]  # type: ignore[attr-defined]  # the result of a task has it
+    processed >> reported.as_teardown(on_failure_fail_dagrun=True)
 
 
 DAG = anomaly_detection()

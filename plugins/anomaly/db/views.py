@@ -37,7 +37,7 @@ class ViewStore:
 
     def add(self, name: str, query: str) -> bool:
         """Save a view; return False if the name exists, or `VIEWS_MAX` views."""
-        params = {"owner": self._owner, "name": name, "query": query, "size": VIEWS_MAX}
+        params = {"owner": self._owner, "name": name, "address": query, "size": VIEWS_MAX}
         return self._database.fetch_one("add_view", params, idempotent=False) is not None
 
     def rename(self, view_id: int, name: str) -> bool:

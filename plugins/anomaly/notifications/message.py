@@ -44,7 +44,7 @@ class Notification:
     text: str
     """One sentence."""
     link: str
-    """Address of the run in Airflow."""
+    """Address of the page in Airflow: of the run, or its overview."""
     data: Mapping[str, Any]
     """The facts in the sentence, to be written as JSON."""
 

@@ -21,6 +21,7 @@ from anomaly.pipeline.parts import Parts
 from anomaly.tasks import notify
 from anomaly.tasks.context import begin_task, holder_of, printable_errors, run_of
 from anomaly.tasks.cores import on_one_core
+from anomaly.tasks.links import store_run_link
 from anomaly.tasks.signals import handle_termination
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def process(description: dict[str, Any]) -> None:
     run = dataclasses.replace(run, chunk_size=chunk.size)
     memory: Any = context["task_state_store"]
     blamed = set(memory.get(BLAMED, []))
+    runs.optional("no link to the page", functools.partial(store_run_link, context))
     context["chunk_number"] = chunk.number  # type: ignore[typeddict-unknown-key]  # for map_index_template
     with (
         handle_termination() as termination,

@@ -6,9 +6,7 @@ import contextlib
 import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
-from airflow.configuration import conf
 from airflow.sdk import get_current_context
 
 from anomaly import connections
@@ -26,6 +24,7 @@ from anomaly.notifications.message import (
 )
 from anomaly.pipeline import runs
 from anomaly.tasks.context import holder_of
+from anomaly.tasks.links import page_link
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,15 +71,12 @@ def _sent(context: Context, kind: str, text: str, data: dict[str, Any]) -> None:
         return
     run = {"dag_id": context["dag_run"].dag_id, "run_id": context["dag_run"].run_id}
     said = escaped(f"{run['dag_id']}, run {run['run_id']}: {text}")
-    notification = Notification(type=kind, text=said, link=_link(**run), data=run | data)
+    notification = Notification(
+        type=kind, text=said, link=page_link() if kind == RECORDS_OVERDUE else page_link("/run", **run), data=run | data
+    )
     runs.optional("no notification by the webhook", lambda: _by_webhook(notification))
     for each in notifier.from_setting(settings.notifiers):
         runs.optional("no notification", partial(each.send, notification, context))
-
-
-def _link(dag_id: str, run_id: str) -> str:
-    base_url = conf.get("api", "base_url", fallback="") or "http://localhost:8080"
-    return f"{base_url.rstrip('/')}/dags/{dag_id}/runs/{quote(run_id)}"
 
 
 def _by_webhook(notification: Notification) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from anomaly.plugin import PREFIX
+from anomaly.tasks.links import PREFIX
 from tests.integration.page.conftest import environment
 from tests.integration.page.test_app import paths
 from tests.parts.record_builders import RecordsDb

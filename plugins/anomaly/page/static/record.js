@@ -1,4 +1,5 @@
-// The page about one record: zoom, regions, the decision, links to copy.
+// The page about one record: zoom, regions, the decision.
+import "./copy.js";
 import "./heat.js";
 import { decide, onKeys } from "./decisions.js";
 import { show, undoLast } from "./toast.js";
@@ -32,16 +33,3 @@ const takeBack = () => undoLast(() => { state.textContent = "taken back; reload 
 for (const button of card?.querySelectorAll("[data-decide]") ?? []) button.addEventListener("click", say(button.dataset.decide));
 document.getElementById("undo").addEventListener("click", takeBack);
 onKeys({ a: say("anomaly"), n: say("normal"), s: say("unsure"), u: takeBack, z: zoomToRegion, Escape: () => zoom?.reset() });
-
-for (const button of document.querySelectorAll("[data-copy-path]")) {
-  button.addEventListener("click", async () => {
-    // Airflow is where this page's own prefix begins.
-    const link = location.origin + document.body.dataset.root.replace(/\/anomaly$/, "") + button.dataset.copyPath;
-    try {
-      await navigator.clipboard.writeText(link);
-      show("The link is copied.");
-    } catch {
-      show(link);
-    }
-  });
-}
