@@ -12,10 +12,14 @@ from anomaly import connection_env, detectors
 from anomaly.archive.bucket import Archive
 from anomaly.archive.encryption import Encryption
 from anomaly.connection_env import DB, DETECTOR, IMAGES, S3
+from anomaly.db.client import Database
+from anomaly.db.pool import connector, open_pool
 from anomaly.db.schema import try_claim
+from anomaly.db.source_check import usable
 from anomaly.errors import AnomalyError, DetectorAnswerInvalid, DetectorOverloaded, DetectorRefused, Misconfigured, Throttled
 from anomaly.images.rules import ImageRules
 from anomaly.images.validation import plain_image, validated
+from anomaly.models.source import RECORDS_DB, configured
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -64,9 +68,16 @@ def _read_rules(connection: connection_env.EnvConnection, _settings: Settings) -
     return ""
 
 
-def _claim(connection: connection_env.EnvConnection, _settings: Settings) -> str:
-    try_claim(connection_env.dsn(connection))
-    return "a claim was tried and rolled back"
+def _claim(connection: connection_env.EnvConnection, settings: Settings) -> str:
+    dsn = connection_env.dsn(connection)
+    try_claim(dsn)
+    sources = configured(connection.extra, settings.source)
+    here = [source for source in sources if source.connection == RECORDS_DB]
+    with contextlib.closing(Database(open_pool(connector(dsn, settings), settings))) as database:
+        for source in here:
+            usable(database, source)
+    names = "".join(f"; records come from {source.label}" for source in sources)
+    return f"a claim was tried and rolled back{names}"
 
 
 def _use_bucket(connection: connection_env.EnvConnection, _settings: Settings) -> str:
@@ -93,5 +104,6 @@ def _ask(connection: connection_env.EnvConnection, settings: Settings, *, image:
         except (Throttled, DetectorOverloaded) as exc:
             return f"the detector is busy, and runs will wait for it: {exc}"
         except (DetectorRefused, DetectorAnswerInvalid) as exc:
-            raise Misconfigured(f"{exc}; if it accepts photos only, start with --image and the path of one") from exc
+            hint = "compare the path in the extra with the detector's documentation; if it accepts photos only, start with --image"
+            raise Misconfigured(f"{exc}; {hint} and the path of one") from exc
     return f"the detector was asked and answered with a score of {answer.verdict.score:.3g} in {answer.latency_ms:.0f} ms"

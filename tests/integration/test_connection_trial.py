@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from anomaly.connection_env import DB, DETECTOR, IMAGES, S3
 from anomaly.connection_trial import try_connections
@@ -14,6 +15,8 @@ from anomaly.errors import Misconfigured
 from anomaly.settings import Settings
 from embedded import connections
 from tests.parts.http_stub import HttpStub, Reply
+from tests.parts.record_builders import RecordsDb
+from tests.parts.source_table import create_photos
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -182,3 +185,24 @@ def test_a_claim_that_is_tried_changes_no_record_and_waits_for_no_lock(database:
 @pytest.mark.parametrize("extra", [{"allow_networks": ["10.0.0.0/99"]}, {"allow_ports": ["many"]}, {"hosts": [1]}])
 def test_rules_for_images_that_have_no_meaning_are_refused(extra: dict[str, Any]) -> None:
     assert refusal({IMAGES: json.dumps({"conn_type": "http", "extra": extra})}).startswith(f"{IMAGES}: ")
+
+
+# ── sources
+
+
+def with_source(database: str, **changes: Any) -> dict[str, str]:
+    source = {"table": "shop.photos", "id": "photo_id", "image_url": "url", "captured_at": "taken_at", **changes}
+    to = conninfo_to_dict(database)
+    parts = {"host": to["host"], "port": to["port"], "schema": to["dbname"], "login": to["user"], "password": to["password"]}
+    return {DB: json.dumps({"conn_type": "postgres", **parts, "extra": {"source": source}})}
+
+
+def test_the_table_of_a_source_is_named_or_refused_before_anything_starts(database: str) -> None:
+    with RecordsDb(database) as db:
+        create_photos(db)
+    said = list(try_connections(with_source(database), QUICK))
+    assert said == [f"{DB}: a claim was tried and rolled back; records come from shop.photos"]
+    assert refusal(with_source(database, table="shop.foto")).endswith("there is no table or view shop.foto; did you mean shop.photos?")
+    assert '"image_url" is missing' in refusal(with_source(database, image_url=""))
+    elsewhere = with_source(database, table="far.away", connection="anomaly_source")
+    assert next(try_connections(elsewhere, QUICK)).endswith("records come from far.away")

@@ -50,12 +50,12 @@ def command(*, source: str | None, trigger: bool, dry_run: bool, as_json: bool) 
         print_line("there is no source: add source to the extra of anomaly_db, or set ANOMALY_SOURCE")
 
 
-def _lines(preview: Preview) -> Iterator[tuple[str, Any]]:
+def _lines(preview: Preview) -> Iterator[tuple[str, str]]:
     yield "rows", "too many to count in time" if preview.rows is None else f"{preview.rows:,}{_or_more(preview.rows)}"
     yield "looked at", f"{preview.looked_at:,}, those that the next run begins with"
-    yield "to be added", preview.new
-    yield "records already", preview.known
-    yield "refused", preview.refused.rows
+    yield "to be added", f"{preview.new:,}"
+    yield "records already", f"{preview.known:,}"
+    yield "refused", f"{preview.refused.rows:,}"
     yield from (("", fault) for fault in preview.refused.faults)
     if preview.example:
         yield "the first one", ""

@@ -134,7 +134,7 @@ class SourceStore:
         if trigger or table.has_trigger(source):
             return "a trigger adds its rows; those of before are looked for by the next run"
         index = "" if table.has_index(source) else f"; create an index on {source.captured_at!r}, or each run reads the whole table"
-        return f"each run looks for its rows, with a look-back of {source.look_back}{index}"
+        return f"each run looks for its rows, with a look-back of {source.look_back.total_seconds() / 3600:g} h{index}"
 
     def find_all(self) -> Found:
         """Add all rows that are not yet records, whenever they were captured, and take over what has changed.

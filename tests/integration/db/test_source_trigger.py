@@ -171,6 +171,6 @@ def test_a_view_has_no_trigger(db: RecordsDb) -> None:
 
 def test_attaching_without_a_trigger_says_that_an_index_is_missing(db: RecordsDb) -> None:
     create_photos(db)
-    assert store_of(db).attach(trigger=False) == "each run looks for its rows, with a look-back of 1 day, 0:00:00"
+    assert store_of(db).attach(trigger=False) == "each run looks for its rows, with a look-back of 24 h"
     db.do("drop index shop.photos_taken_at_idx")
     assert "create an index on 'taken_at'" in store_of(db).attach(trigger=False)
