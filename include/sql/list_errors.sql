@@ -1,5 +1,5 @@
--- Counts the quarantined and the pending records by the code of their last error, at most a million each, with the newest record as an
--- example. The codes are found by jumping from one to the next in the index.
+-- Counts the quarantined and the pending records by the code of their last error, at most a million each, with the newest quarantined
+-- record as an example, or else the newest pending one. The codes are found by jumping from one to the next in the index.
 with recursive codes as (
     (select last_error_code as code
        from anomaly.records
@@ -15,19 +15,19 @@ with recursive codes as (
       from codes as c
      where c.code is not null
 )
-select c.code, n.quarantined, n.pending, e.record_id, e.error, e.image_url
+select c.code, q.records as quarantined, p.records as pending, e.record_id, e.error, e.failed_at, e.image_url
   from codes as c
  cross join lateral (
-        select count(*) filter (where status = 'quarantined') as quarantined, count(*) filter (where status = 'pending') as pending
-          from (select status
-                  from anomaly.records
-                 where last_error_code = c.code and status in ('pending', 'quarantined')
-                 limit 1000000) as counted) as n
+        select count(*) as records
+          from (select from anomaly.records where last_error_code = c.code and status = 'quarantined' limit 1000000) as counted) as q
  cross join lateral (
-        select r.id, last_error, r.image_url
+        select count(*) as records
+          from (select from anomaly.records where last_error_code = c.code and status = 'pending' limit 1000000) as counted) as p
+ cross join lateral (
+        select r.id, last_error, processed_at, r.image_url
           from anomaly.records as r
          where last_error_code = c.code and status in ('pending', 'quarantined')
-         order by last_error_code, r.id desc
-         limit 1) as e (record_id, error, image_url)
+         order by last_error_code desc, status desc, r.id desc
+         limit 1) as e (record_id, error, failed_at, image_url)
  where c.code is not null
- order by n.quarantined desc, n.pending desc, c.code
+ order by q.records desc, p.records desc, c.code

@@ -99,10 +99,10 @@ class RecordsDb:
 
     # ── read
 
-    def rows(self, query: str, **params: Any) -> list[dict[str, Any]]:
+    def rows(self, query: str, /, **params: Any) -> list[dict[str, Any]]:
         return self.sql.execute(query, params).fetchall()
 
-    def do(self, statement: str, **params: Any) -> None:
+    def do(self, statement: str, /, **params: Any) -> None:
         self.sql.execute(statement, params)
 
     def everything(self) -> dict[str, list[dict[str, Any]]]:

@@ -133,7 +133,7 @@ CONTRACTS = {
     "export_page": Contract("status window_end after_at after_id size", "at record_id"),
     "export_records": Contract("record_ids detector", _EXPORTED),
     "last_runs": Contract("size", "dag_id run_id created_at ended_at claimed outcomes records_per_s"),
-    "list_errors": Contract("", "code quarantined pending record_id error image_url", ("limit",)),
+    "list_errors": Contract("", "code quarantined pending record_id error failed_at image_url", ("limit",)),
     "open_batches": Contract("size", "dag_id run_id created_at claimed waiting working expired leased_until held"),
     "record_story": Contract("record_id size", "record flags claim log results"),
 } | {name: Contract(*each) for name, each in PAGE_CONTRACTS.items()}

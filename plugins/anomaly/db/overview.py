@@ -38,7 +38,7 @@ class Comparison:
 
 
 class OverviewStore:
-    """Statements that only read. Every one is bounded, however many records there are, except `detectors`.
+    """Statements that only read. Every one is bounded, however many records there are.
 
     Every method raises DatabaseUnavailable without an answer, and Misconfigured if the schema does not fit.
     """
@@ -68,7 +68,7 @@ class OverviewStore:
         return self._database.fetch_one("record_story", {"record_id": record_id, "size": STORY})
 
     def detectors(self) -> list[str]:
-        """Return the names of the detectors that have results. Reads all results once."""
+        """Return the names of the detectors that have results."""
         return [row["detector"] for row in self._database.fetch_all("detector_names", {})]
 
     def compare(self, first: str, second: str, window: Window, *, examples: int) -> Comparison:

@@ -6,10 +6,13 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-_FILTER = "verdict reviewed low high label detector since until attribute attribute_value size"
+_FILTER = "verdict reviewed low high label detector since until size"
 _GALLERY = (
-    f"{_FILTER} after after_id",
-    "record_id token score threshold margin is_anomaly label detector image_at review reviewed_by needs_review image_sha256 has_heatmap",
+    f"{_FILTER} after after_id attribute attribute_value candidates is_few",
+    (
+        "record_id token score threshold margin is_anomaly label detector image_at review reviewed_by needs_review image_sha256 "
+        "has_heatmap is_match is_last"
+    ),
 )
 
 PAGE_CONTRACTS = {
@@ -25,7 +28,6 @@ PAGE_CONTRACTS = {
     "score_again": ("record_ids ask_anew actor", "records"),
     "page_activity": ("", "dag_id run_id since records seconds"),
     "page_choices": ("", "labels detectors"),
-    "page_failures": ("", "code records example error failed_at image_url"),
     "page_gallery_count": (_FILTER, "records"),
     "page_gallery_score": _GALLERY,
     "page_gallery_time": _GALLERY,
@@ -70,6 +72,8 @@ PAGE_SAMPLES: dict[str, Any] = {
     "after": None,
     "after_id": None,
     "ask_anew": UUID(int=0),
+    "candidates": 1,
+    "is_few": False,
     "attribute": None,
     "attribute_value": None,
     "comment": None,

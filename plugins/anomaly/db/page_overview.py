@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from anomaly.db.stats import StatsStore
 
@@ -54,18 +54,6 @@ class RunSummary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """The quarantined records with one error code, and the newest of them."""
-
-    code: str
-    records: int
-    example: int
-    error: str | None
-    failed_at: datetime | None
-    image_url: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class VerdictCount:
     """Verdicts of one detector in one hour or day."""
 
@@ -108,8 +96,9 @@ class OverviewStore:
         """Return the last runs, the newest first."""
         return [RunSummary(**row) for row in self._database.fetch_all("page_runs", {"size": size})]
 
-    def failures(self) -> list[Failure]:
-        return [Failure(**row) for row in self._database.fetch_all("page_failures", {})]
+    def failures(self) -> list[dict[str, Any]]:
+        """Return the error codes of quarantined records, with counts and the newest record of each."""
+        return [each for each in self._database.fetch_all("list_errors", {}) if each["quarantined"]]
 
     def sum_verdicts(self) -> None:
         """Add the results of some hours to the sums from which the next two methods read."""

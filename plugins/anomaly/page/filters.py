@@ -67,7 +67,11 @@ def read_list_query(query: Mapping[str, str], *, state: str = "judged", order: O
 
 def position_after(record: JudgedRecord | UnjudgedRecord, order: Order) -> str | None:
     """Return the parameter `after` of the page that begins after a record."""
-    position = record.position(order)
+    return position_text(record.position(order))
+
+
+def position_text(position: After | None) -> str | None:
+    """Return the parameter `after` for a position in a list."""
     if position is None:
         return None
     value, record_id = position

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from fastapi import APIRouter, HTTPException, Request, Response
 
-from anomaly.db.page_gallery import COUNT_MAX, GalleryStore
+from anomaly.db.page_gallery import CANDIDATES, COUNT_MAX, GalleryStore
 from anomaly.db.page_record import RecordPageStore
 from anomaly.export.formats import FORMATS
 from anomaly.page import filters, pictures, views
@@ -56,20 +56,28 @@ def router(_: Access) -> APIRouter:
 def _listed(services: Services, wanted: ListQuery) -> dict[str, Any]:
     store = GalleryStore(services.database())
     judged = wanted.state == "judged"
-    found: Any
+    records: Any
+    count = None
     if wanted.state in {"pending", "claimed", "quarantined"}:
-        found = store.unjudged(wanted.state, after=wanted.after, size=SIZE + 1)  # type: ignore[arg-type]  # see the line above
+        records = store.unjudged(wanted.state, after=wanted.after, size=SIZE + 1)  # type: ignore[arg-type]  # see the line above
+        next_page = filters.position_after(records[SIZE - 1], wanted.order) if len(records) > SIZE else None
     else:
-        found = store.judged(wanted.chosen, wanted.order, after=wanted.after, size=SIZE + 1)
+        count = store.count(wanted.chosen)
+        page = store.page(wanted.chosen, wanted.order, after=wanted.after, size=SIZE, count=count)
+        records, next_page = page.records, filters.position_text(page.after)
+        if wanted.chosen.attribute:
+            count = None if wanted.after or next_page else len(records)
     labels, detectors = services.cached("choices", store.choices)
     return {
         "wanted": wanted,
         "fields": dict.fromkeys(filters.FIELDS, "") | wanted.fields,
         "judged": judged,
-        "records": found[:SIZE],
-        "next_page": filters.position_after(found[SIZE - 1], wanted.order) if len(found) > SIZE else None,
-        "count": store.count(wanted.chosen) if judged else None,
+        "records": records[:SIZE],
+        "next_page": next_page,
+        "count": count,
         "count_max": COUNT_MAX,
+        "is_search": bool(wanted.chosen.attribute and next_page and len(records) < SIZE),
+        "candidates": CANDIDATES,
         "labels": labels,
         "detectors": detectors,
         "states": filters.STATES,

@@ -43,10 +43,11 @@ def is_mixed(wanted: ListQuery) -> bool:
 def page(store: GalleryStore, query: Mapping[str, str]) -> QueuePage:
     """Return the page of the queue that *query* asks for."""
     wanted = read_query(query)
+    left = store.count(wanted.chosen)
     if not is_mixed(wanted):
-        records = store.judged(wanted.chosen, wanted.order, after=wanted.after, size=SIZE)
+        records = store.judged(wanted.chosen, wanted.order, after=wanted.after, size=SIZE, count=left)
         after = filters.position_after(records[-1], wanted.order) if len(records) == SIZE else None
-        return QueuePage(records=records, following=_query(after=after) if after else None, left=store.count(wanted.chosen))
+        return QueuePage(records=records, following=_query(after=after) if after else None, left=left)
     sample_query = filters.read_list_query({"after": query.get("sample_after", "")}, order="time")
     flagged = store.judged(replace(wanted.chosen, verdict=True), wanted.order, after=wanted.after, size=SIZE - SAMPLED)
     room = SIZE - len(flagged)
@@ -57,7 +58,7 @@ def page(store: GalleryStore, query: Mapping[str, str]) -> QueuePage:
     return QueuePage(
         records=_mixed(flagged, sample),
         following=None if is_last else _query(after=after, sample_after=sample_after),
-        left=store.count(wanted.chosen),
+        left=left,
     )
 
 

@@ -81,7 +81,9 @@ def test_errors_are_counted_by_code_with_the_newest_record_as_an_example(db: Rec
     db.store.quarantine(second, error=ImageNotFound("410"), timings={})
     db.store.defer(third, error=DetectorFailed("503"), timings={})
     db.commit(done)
-    assert overview.errors() == [
+    found = overview.errors()
+    assert [each.pop("failed_at") is not None for each in found] == [True, False]
+    assert found == [
         {"code": "image_not_found", "quarantined": 2, "pending": 0, "record_id": 2, "error": "410", "image_url": "http://images/1"},
         {"code": "detector_failed", "quarantined": 0, "pending": 1, "record_id": 3, "error": "503", "image_url": "http://images/2"},
     ]

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
-from anomaly.db.contracts import SAMPLES
-from anomaly.db.statements import default_statements
 from anomaly.errors import ImageNotFound
 from anomaly.page.gallery import SIZE
 from tests.integration.page.conftest import figures, structure
@@ -220,41 +218,3 @@ def test_a_failed_record_is_requeued_from_its_page(site: Site) -> None:
     assert "The record is due again." in page.text
     assert site.db.record(claim.record_id)["status"] == "pending"
     assert "due again" not in site.post(f"/records/{claim.record_id}/requeue").text
-
-
-PLANS = [
-    ("page_gallery_score", {}, "ai_flags_by_score"),
-    ("page_gallery_score", {"after": 0.5, "after_id": 5}, "ai_flags_by_score"),
-    ("page_gallery_score", {"verdict": False}, "ai_flags_by_verdict"),
-    ("page_gallery_score", {"label": "rare"}, "ai_flags_by_label"),
-    ("page_gallery_score", {"reviewed": "open"}, "ai_flags_review_by_score"),
-    ("page_gallery_time", {"verdict": True}, "ai_flags_anomalies_by_time"),
-    ("page_gallery_time", {}, "ai_flags_by_time"),
-    ("page_gallery_time", {"verdict": False, "reviewed": "open"}, "ai_flags_sample_to_review"),
-    ("page_gallery_uncertain", {}, "ai_flags_by_margin"),
-    ("page_gallery_uncertain", {"after": 0.1, "after_id": 5}, "ai_flags_by_margin"),
-]
-
-
-@pytest.mark.parametrize(("name", "params", "index"), PLANS)
-def test_a_page_of_the_gallery_reads_its_rows_by_an_index_in_their_order(site: Site, name: str, params: dict[str, Any], index: str) -> None:
-    site.db.do(
-        """insert into anomaly.ai_flags (
-                  record_id, ai_processed, is_anomaly, needs_review, token, detector, score, threshold, label, image_at)
-           select i, true, i %% 50 = 0, i %% 100 = 0 or i %% 90 = 1, 2, 'padim@1', random(), 0.98, case when i %% 1000 = 0 then 'rare' end,
-                  now() - i * interval '1 s'
-             from generate_series(1, 40000) as i"""
-    )
-    site.db.do("analyze anomaly.ai_flags")
-    nothing = dict.fromkeys(("verdict", "reviewed", "low", "high", "label", "detector", "since", "until"))
-    site.db.rows("select set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false)")
-    text = default_statements()[name]
-    [row] = site.db.rows(f"explain (analyze, format json) {text}", **{**SAMPLES, **nothing, "size": SIZE, **params})
-    nodes, waiting = [], [row["QUERY PLAN"][0]["Plan"]]
-    while waiting:
-        node = waiting.pop()
-        waiting += node.get("Plans", [])
-        nodes.append(node)
-    [scan] = [node for node in nodes if node.get("Relation Name") == "ai_flags"]
-    assert scan.get("Index Name") == index
-    assert scan["Actual Rows"] + scan.get("Rows Removed by Filter", 0) <= 3 * SIZE

@@ -21,6 +21,8 @@ const update = () => {
 const clear = () => {
   for (const tile of selected()) box(tile).checked = false;
   update();
+// Each page looks at a bounded number of records for an attribute; the search goes on until one has it.
+if (document.getElementById("searching")) location.replace(document.querySelector('a[rel="next"]').href);
 };
 const mark = (tile, review) => {
   tile.querySelector(".badge.review")?.remove();
