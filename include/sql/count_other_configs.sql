@@ -1,4 +1,4 @@
--- Counts the other configurations whose verdicts of the last 30 days have a detector's name.
+-- Counts the configurations other than `configs` whose verdicts of the last 30 days have a detector's name.
 select count(distinct config) as configs
   from anomaly.ai_results
- where detector = %(detector)s and config <> %(config)s and created_at > now() - interval '30 days'
+ where detector = %(detector)s and config <> all(%(configs)s::text[]) and created_at > now() - interval '30 days'

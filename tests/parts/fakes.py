@@ -187,6 +187,7 @@ class FakeDetector:
     most_in_flight: int = 0
     meet: threading.Barrier | None = None
     config = "c0"
+    reading = "m0"
 
     def ask(self, image: Image, *, idempotency_key: str) -> Answer:
         assert len(idempotency_key) == 64

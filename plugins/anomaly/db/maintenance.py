@@ -158,9 +158,9 @@ class MaintenanceStore:
         """Count verdicts that may belong to another image, among the first quick ones: at most `SUSPECTS_MAX`."""
         return int(self._database.fetch_all("suspect_verdicts", {"size": SUSPECTS_MAX})[0]["verdicts"])
 
-    def other_configs(self, detector: str, config: str) -> int:
+    def other_configs(self, detector: str, configs: Sequence[str]) -> int:
         """Count the other configurations whose verdicts of the last 30 days have this detector's name."""
-        return int(self._database.fetch_all("count_other_configs", {"detector": detector, "config": config})[0]["configs"])
+        return int(self._database.fetch_all("count_other_configs", {"detector": detector, "configs": list(configs)})[0]["configs"])
 
     # ── tables and server
 

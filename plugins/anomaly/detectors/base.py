@@ -21,7 +21,12 @@ class Detector(Protocol):
 
     @property
     def config(self) -> str:
-        """Digest of what shapes an answer: dialect, address, model, prompt or mapping, scaling, headers. Credentials are no part of it."""
+        """Digest of what shapes an answer: dialect, address, model, prompt, headers. Neither credentials nor the mapping are part of it."""
+        ...
+
+    @property
+    def reading(self) -> str:
+        """Digest of `config` and of the mapping, which reads a verdict from an answer: expressions, scaling, threshold."""
         ...
 
     @property

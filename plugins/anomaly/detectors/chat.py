@@ -102,7 +102,8 @@ class ChatModel:
         self.quota = options.quota()
         options.finish()
         self._body, self._report = Template(body), dialect.report
-        self.config = digest(headers=plain_headers(own_headers), dialect=name, url=url, body=body, **self._mapping.config)
+        shaping: dict[str, Any] = {"headers": plain_headers(own_headers), "dialect": name, "url": url, "body": body}
+        self.config, self.reading = digest(**shaping), digest(**shaping, **self._mapping.config)
 
     def ask(self, image: Image, *, idempotency_key: str) -> Answer:
         return self._endpoint.ask(image, self._body, read=self.read, idempotency_key=idempotency_key)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from anomaly.detectors import request_body
@@ -48,7 +48,8 @@ class GenericDetector:
         options.finish()
         url = request_url(connection, path)
         self._endpoint = Endpoint(session, settings, url=url, headers=headers, redaction=Redaction.of(connection))
-        self.config = digest(headers=plain_headers(own_headers), dialect=dialect, url=url, shape=shape, **self._mapping.config)
+        shaping: dict[str, Any] = {"headers": plain_headers(own_headers), "dialect": dialect, "url": url, "shape": shape}
+        self.config, self.reading = digest(**shaping), digest(**shaping, **self._mapping.config)
 
     def ask(self, image: Image, *, idempotency_key: str) -> Answer:
         return self._endpoint.ask(image, self._body, read=self.read, idempotency_key=idempotency_key)

@@ -57,9 +57,9 @@ class AnswerMapping:
         if threshold is None:
             self._optional["threshold"] = self._number
         self._dropped: set[str] = set()
-        self.config = {"answer": dict(expressions), "scale": scale, "offset": offset, "threshold": threshold}
-        """The parameters that shape a verdict, for the digest of the configuration. The range only rejects answers, and
-        regions are converted whenever an answer is read."""
+        self.config: dict[str, Any] = {"answer": dict(expressions), "scale": scale, "offset": offset, "threshold": threshold}
+        """The parameters that shape a verdict, for the digest of the reading. The range only rejects answers, and regions are
+        converted whenever an answer is read."""
 
     def verdict(self, document: Any) -> Verdict:
         """Read a parsed answer.

@@ -60,13 +60,13 @@ def _ask(conn_id: str, settings: Settings, image: Image, *, made: bool) -> Itera
     result = f"{verdict.detector} called an image {'anomalous' if verdict.is_anomaly else 'normal'} with a score of {verdict.score:.3g}"
     yield Finding(f"{conn_id}: {result}, in {answer.latency_ms:.0f} ms")
     with contextlib.suppress(AnomalyError):  # as above
-        yield from _check_name(conn_id, settings, verdict.detector, detector.config)
+        yield from _check_name(conn_id, settings, verdict.detector, [detector.config, detector.reading])
 
 
-def _check_name(conn_id: str, settings: Settings, name: str, config: str) -> Iterator[Finding]:
+def _check_name(conn_id: str, settings: Settings, name: str, configs: list[str]) -> Iterator[Finding]:
     """Check that no other detector, nor this one with other options, has given verdicts under the same name."""
     with connections.maintenance_store(settings) as store:
-        others = store.other_configs(name, config)
+        others = store.other_configs(name, configs)
     if others:
         configurations = "another configuration has" if others == 1 else f"{others} other configurations have"
         fix = 'set "model" in the extra of one of them so that comparisons tell them apart; answers are kept apart in any case'

@@ -91,17 +91,13 @@ def missing_objects(bucket: Archive, store: MaintenanceStore, *, days: int | Non
     totals = Missing()
     listings: dict[str, _Listing] = {}
     for number, refs in enumerate(store.referenced(days=days), 1):
-        wanted = {
-            "images/sha256": refs.image_key,
-            f"answers/{refs.config}": refs.answer_key,
-            f"heatmaps/{refs.config}": refs.heatmap_key,
-        }
-        for folder, key in wanted.items():
+        for kind, key in (("images", refs.image_key), ("answers", refs.answer_key), ("heatmaps", refs.heatmap_key)):
             if key is None:
                 continue
-            if not key.startswith(f"{bucket.prefix}{folder}/"):
+            if not key.startswith(f"{bucket.prefix}{kind}/"):
                 totals.elsewhere += 1
                 continue
+            folder = f"{kind}/{key.removeprefix(f'{bucket.prefix}{kind}/').partition('/')[0]}"
             if folder not in listings:
                 listings[folder] = _Listing(itertools.chain.from_iterable(bucket.pages(folder)))
             totals.keys += 1

@@ -89,7 +89,7 @@ class Deduplication:
         archive, answer = self._parts.archive, None
         key = f"{image.sha256}/{claim.ask_anew or ''}"
         if claim.earlier and image.sha256 == claim.image_sha256 and not claim.ask_anew:
-            answer = await self._read(claim, partial(archive.read, claim.earlier.answer_key), claim.earlier, timings)
+            answer = await self._read(claim, image, partial(archive.read, claim.earlier.answer_key), claim.earlier, timings)
         if answer is None and claim.held_before:
             answer = await self._find(claim, image, timings)
         while answer is None and (shared := self._shared.get(key)):
@@ -116,9 +116,9 @@ class Deduplication:
             self._check(claim)
             if isinstance(found, FoundAnswer):
                 read = partial(self._parts.archive.read, found.earlier.answer_key)
-                if answer := await self._read(claim, read, found.earlier, timings):
+                if answer := await self._read(claim, image, read, found.earlier, timings):
                     return answer
-                newer_than = found.at  # that answer is gone from the bucket
+                newer_than = found.at  # that answer is gone from the bucket, or the mapping cannot read it
             elif found is Ask.ELSEWHERE:
                 await self._wait_for_others()
                 self._check(claim)
@@ -189,11 +189,15 @@ class Deduplication:
     # ── reading from the archive
 
     async def _find(self, claim: Claim, image: Image, timings: Timings) -> Answer | None:
-        find_answer = self._parts.archive.find_answer
-        return await self._read(claim, partial(find_answer, self._config, image.sha256, batch=self._parts.answers_of(claim)), None, timings)
+        """Read the archived answer to the image, or the one that replaces it because the mapping cannot read it."""
+        parts, find_answer = self._parts, partial(self._parts.archive.find_answer, batch=self._parts.answers_of(claim))
+        answer = await self._read(claim, image, partial(find_answer, self._config, image.sha256), None, timings)
+        if answer is None and image.sha256 in parts.unreadable:
+            answer = await self._read(claim, image, partial(find_answer, parts.detector.reading, image.sha256), None, timings)
+        return answer
 
     async def _read(
-        self, claim: Claim, read_raw: Callable[[], bytes | None], earlier: EarlierAnswer | None, timings: Timings
+        self, claim: Claim, image: Image, read_raw: Callable[[], bytes | None], earlier: EarlierAnswer | None, timings: Timings
     ) -> Answer | None:
         def read() -> Answer | None:
             if (raw := read_raw()) is None:
@@ -202,6 +206,7 @@ class Deduplication:
                 return Answer(raw=raw, verdict=self._parts.detector.read(raw), latency_ms=0.0, reused=True, earlier=earlier)
             except Retryable as exc:
                 log.warning("archived answer of record id=%d cannot be read and is asked for again: %s", claim.record_id, exc)
+                self._parts.unreadable.add(image.sha256)
                 return None
 
         answer: Answer | None = await self._patiently(self._reading, read, timings=timings, operation="look_up")

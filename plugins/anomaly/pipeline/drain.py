@@ -44,7 +44,7 @@ class Pipeline:
         finally:
             self._loop = None
         if self._worker and self._worker.outcomes.detector.accepted and not self._parts.detector_proven:
-            prove = partial(self._parts.store.add_proven_detector, self._parts.detector.config)
+            prove = partial(self._parts.store.add_proven_detector, self._parts.detector.reading)
             runs.optional("the detector is not recorded as proven", prove)
         try:
             self._conclude()

@@ -39,6 +39,11 @@ class Detector(Protocol):
         """Digest of everything that shapes an answer."""
         ...
 
+    @property
+    def reading(self) -> str:
+        """Digest of `config` and of the mapping, which reads a verdict from an answer."""
+        ...
+
     def ask(self, image: Image, *, idempotency_key: str) -> Answer:
         """Send one request."""
         ...
@@ -139,8 +144,10 @@ class Parts:
     metrics: Metrics = SILENT
     blamed: set[int] = field(default_factory=set)
     """Ids of records that failed while the detector answered for others. Grows, and is kept for the task's next try."""
+    unreadable: set[str] = field(default_factory=set)
+    """SHA-256 of images whose archived answer the mapping cannot read. The answer that replaces it is kept under the reading's digest."""
     detector_proven: bool = False
-    """True if this configuration of the detector has given a readable answer before."""
+    """True if this configuration of the detector, with this mapping, has given a readable answer before."""
     clock: Callable[[], float] = time.monotonic
 
     @property
@@ -162,7 +169,7 @@ class Parts:
 
     def ask(self, image: Image, claim: Claim | None = None) -> Answer:
         """Send one request to the detector. Its idempotency key is the same whenever the archived answer would be the same. Blocks."""
-        key = hashlib.sha256(f"{self.detector.config}/{image.sha256}/{self.answers_of(claim) or ''}".encode()).hexdigest()
+        key = hashlib.sha256(f"{self._digest_for(image)}/{image.sha256}/{self.answers_of(claim) or ''}".encode()).hexdigest()
         return self.detector.ask(image, idempotency_key=key)
 
     def ask_control(self) -> Answer:
@@ -171,15 +178,31 @@ class Parts:
 
     def archive_answer(self, claim: Claim, image: Image, answer: Answer) -> tuple[str, str | None]:
         """Archive an answer, then its heat map, without which the record is done all the same; return their keys. Blocks."""
-        put_heatmap, config, batch = self.archive.put_heatmap, self.detector.config, self.answers_of(claim)
-        answer_key = self.archive.put_answer(config, image.sha256, answer.raw, batch=batch)
+        batch = self.answers_of(claim)
+        if answer.earlier:
+            answer_key = answer.earlier.answer_key
+        else:
+            answer_key = self.archive.put_answer(self._digest_for(image), image.sha256, answer.raw, batch=batch)
         if answer.verdict.heatmap is None:
             return answer_key, None
         try:
-            return answer_key, put_heatmap(config, image.sha256, answer.verdict.heatmap, batch=batch)
+            return answer_key, self.archive.put_heatmap(self.detector.reading, image.sha256, answer.verdict.heatmap, batch=batch)
         except AnomalyError as exc:
             log.warning("heat map of record id=%d not archived: %s", claim.record_id, exc)
             return answer_key, None
+
+    def archived_keys(self, answer: Answer) -> tuple[str, str | None] | None:
+        """Return the keys of an earlier answer and its heat map; None if one of them has yet to be archived.
+
+        Heat maps are kept under the digest of the reading, since another mapping may find another one in the same answer.
+        """
+        earlier = answer.earlier
+        if earlier is None or (answer.verdict.heatmap and f"/{self.detector.reading}/" not in (earlier.heatmap_key or "")):
+            return None
+        return earlier.answer_key, earlier.heatmap_key if answer.verdict.heatmap else None
+
+    def _digest_for(self, image: Image) -> str:
+        return self.detector.reading if image.sha256 in self.unreadable else self.detector.config
 
     def keep_unreadable(self, error: DetectorAnswerInvalid) -> DetectorAnswerInvalid:
         """Archive an unreadable answer, and return its error with the key. Without the bucket, the error is unchanged. Blocks."""

@@ -177,8 +177,8 @@ class Worker:
 
     async def _archive_answer(self, claim: Claim, image: Image, answer: Answer, timings: Timings) -> tuple[str, str | None]:
         """Archive an answer even if the lease is lost: it is paid for, and the record's next holder finds it. Return its keys."""
-        if answer.earlier:
-            return answer.earlier.answer_key, answer.earlier.heatmap_key
+        if keys := self._parts.archived_keys(answer):
+            return keys
         try:
             return await self._patiently(self._archiving, self._parts.archive_answer, claim, image, answer, timings=timings)
         finally:

@@ -103,7 +103,7 @@ def process(description: dict[str, Any]) -> None:
             on_worked=metrics.worked,
             metrics=metrics,
             blamed=blamed,
-            detector_proven=store.is_detector_proven(detector.config),
+            detector_proven=store.is_detector_proven(detector.reading),
         )
         pipeline = Pipeline(parts)
         termination.subscribe(pipeline.interrupt)

@@ -360,12 +360,29 @@ def test_anthropic_answers_that_are_no_verdict(stub: HttpStub, made: Made, docum
 # --- connections
 
 
-def test_the_configuration_changes_with_each_option_that_shapes_an_answer(made: Made) -> None:
-    base: dict[str, Any] = {"dialect": "generic", "answer": {"score": "s"}, "threshold": 1}
-    changes: list[dict[str, Any]] = [
-        {"answer": {"score": "t"}}, {"threshold": 2}, {"scale": 2}, {"offset": 2}, {"path": "/x"}, {"format": "json"}, {"base": "/v2"},
-        {"dialect": "reference"},
+BASE: dict[str, Any] = {"dialect": "generic", "answer": {"score": "s"}, "threshold": 1}
+MAPPINGS: list[dict[str, Any]] = [{"answer": {"score": "t"}}, {"threshold": 2}, {"scale": 2}, {"offset": 2}]
+
+
+def test_the_mapping_is_no_part_of_the_configuration_so_that_an_archived_answer_is_read_anew(made: Made) -> None:
+    detectors = [made(**{**BASE, **change}) for change in [{}, *MAPPINGS]]
+    assert len({each.config for each in detectors}) == 1
+    assert len({each.reading for each in detectors}) == len(detectors)
+    raw = b'{"s": 0.75, "t": 3}'
+    assert [(each.read(raw).score, each.read(raw).is_anomaly) for each in detectors] == [
+        (0.75, False), (3, True), (0.75, False), (1.5, True), (2.75, True),
     ]  # fmt: skip
+
+
+def test_the_threshold_of_a_model_is_no_part_of_its_configuration(made: Made) -> None:
+    low, high = (made(dialect="openai_chat", model="m", threshold=threshold) for threshold in (0.2, 0.8))
+    assert low.config == high.config
+    assert low.reading != high.reading
+
+
+def test_the_configuration_changes_with_each_option_that_shapes_an_answer(made: Made) -> None:
+    base = BASE
+    changes: list[dict[str, Any]] = [{"path": "/x"}, {"format": "json"}, {"base": "/v2"}, {"dialect": "reference"}]
     configs = [made(**{**base, **change}).config for change in [{}, *changes]]
 
     assert len(set(configs)) == len(configs)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.parts.fake_clock import FakeClockLoop
 
 REQUEST = UUID(int=7)
-EARLIER = EarlierAnswer(answer_key="answers/of/another/run", heatmap_key="heatmaps/of/another/run")
+EARLIER = EarlierAnswer(answer_key="answers/of/another/run", heatmap_key="heatmaps/m0/of/another/run")
 
 
 def of_image(number: int, count: int, *, first: int = 0) -> tuple[Claim, ...]:
@@ -70,6 +70,42 @@ def test_an_earlier_answer_that_is_gone_from_the_bucket_is_asked_for_again() -> 
     bench.drain()
     assert bench.store.outcome == {1: "committed"}
     assert bench.store.heatmaps == {1: "heatmaps/1"}
+
+
+class AnotherMapping(FakeDetector):
+    """The same detector, whose answers are read by another mapping: it finds no score in an answer of before."""
+
+    config, reading = FakeDetector.config, "m1"
+
+    def read(self, raw: bytes) -> Verdict:
+        if raw == b"of before":
+            raise errors.DetectorAnswerInvalid("'score' is missing")
+        return replace(super().read(raw), is_anomaly=True, heatmap=b"png" if raw == b"{}" else None)
+
+
+def test_an_archived_answer_is_read_by_the_mapping_of_now_and_its_heat_map_is_kept_apart_from_that_of_before() -> None:
+    store = FakeStore([claims([1, 2])], earlier={"1": EARLIER, "2": replace(EARLIER, answer_key="answers/plain")})
+    archive = FakeArchive(answers={EARLIER.answer_key: b"{}", "answers/plain": b"[]"})
+    bench = Bench(store, archive=archive, detector=AnotherMapping())
+    bench.drain()
+    assert store.outcome == {1: "reused", 2: "reused"}
+    assert bench.detector.asked == {}
+    assert archive.writes_of_answers == 0
+    assert store.heatmaps == {1: "heatmaps/1", 2: None}
+
+
+def test_an_archived_answer_that_the_mapping_cannot_read_stays_and_the_new_one_is_kept_beside_it() -> None:
+    key = "answers/c0/None/1"
+    archive = FakeArchive(answers={key: b"of before"})
+    store = FakeStore([claims([1])], earlier={"1": EarlierAnswer(answer_key=key)})
+    bench = Bench(store, archive=archive, detector=AnotherMapping())
+    bench.drain()
+    assert store.outcome == {1: "committed"}
+    assert archive.answers == {key: b"of before", "answers/m1/None/1": b"{}"}
+    later = Bench(FakeStore([claims([1])], turn=lambda *_: Ask.TAKEN_OVER), archive=archive, detector=AnotherMapping())
+    later.drain()
+    assert later.store.outcome == {1: "reused"}
+    assert later.detector.asked == {}
 
 
 def test_records_whose_image_is_known_learn_of_the_answer_when_their_chunk_is_opened() -> None:

@@ -146,7 +146,7 @@ def test_a_suspect_is_worked_while_refused_records_wait() -> None:
 def test_a_detector_that_answered_is_remembered_for_later_runs() -> None:
     of = bench(3)
     of.drain()
-    assert of.store.proven == {"c0"}
+    assert of.store.proven == {"m0"}
     refused = bench(3, images=FakeImages(lambda _: errors.ImageNotFound("404")))
     refused.drain()
     assert refused.store.proven == set()
