@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 REFUSED = 2
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-PLAIN = r"[\w@%+:,./=?!^*\[\]{}-]*"
+PLAIN = r"[\w@%+:,./=?!^*\[\]-]*"
 """A value without quotes that a shell neither cuts nor changes."""
 ENTRY = re.compile(
     rf"""[ \t]*(?:export[ \t]+)?({NAME.pattern})="""

@@ -16,9 +16,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from random import Random
 
-_UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
-_PART = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(h|ms|m|s|us|µs|ns)"
-_GO_DURATION = re.compile(f"(?:{_PART})+")
+_UNITS = {
+    **dict.fromkeys(("d", "day", "days"), 86400.0),
+    **dict.fromkeys(("h", "hour", "hours"), 3600.0),
+    **dict.fromkeys(("m", "min", "minute", "minutes"), 60.0),
+    **dict.fromkeys(("s", "sec", "second", "seconds"), 1.0),
+    "ms": 1e-3,
+    "us": 1e-6,
+    "µs": 1e-6,
+    "ns": 1e-9,
+}
+_PART = rf"([0-9]{{1,9}}(?:\.[0-9]{{1,9}})?) ?({'|'.join(sorted(_UNITS, key=len, reverse=True))}) ?"
+_DURATION = re.compile(f"(?:pt)?(?:{_PART})+")
+"""A duration of Go (6m0s), of ISO 8601 (PT6M0S), or in words (6 minutes)."""
+_RESET_UNIT = re.compile(r"(-after)?(-seconds|-ms)?$")
 _SECONDS = re.compile(r"[0-9]{1,19}(?:\.[0-9]{1,9})?")
 _EPOCH_MIN = 1e9
 """A larger number of seconds is a time since the epoch (2001 and later), and not a wait of more than 30 years."""
@@ -50,21 +61,23 @@ def exhausted_for_s(headers: Mapping[str, str], *, now: Callable[[], float] = ti
 
 def _rate_limits(headers: Mapping[str, str], *, now: Callable[[], float]) -> Iterator[tuple[bool, float]]:
     """Yield for each rate limit that states a reset whether it is exhausted, and the seconds until then."""
-    fields = {name.lower(): value for name, value in headers.items() if "ratelimit" in name.lower()}
+    lowered = ((name.lower().replace("rate-limit", "ratelimit"), value) for name, value in headers.items())
+    fields = {name: value for name, value in lowered if "ratelimit" in name}
     if not fields:
         return
     now = _server_clock(headers) or now
     for name, value in fields.items():
-        if "reset" in name and (wait_s := parse_wait_s(value, now=now)) is not None:
-            yield fields.get(name.replace("reset", "remaining"), "").strip() == "0", wait_s
+        if ("reset" in name or "retry-after" in name) and (wait_s := parse_wait_s(value, now=now)) is not None:
+            remaining = fields.get(_RESET_UNIT.sub("", name).replace("reset", "remaining"), "")
+            yield any(map(_is_spent, remaining.split(","))), wait_s / 1000 if name.endswith("-ms") else wait_s
     # draft-ietf-httpapi-ratelimit-headers: a list of policies with parameters; up to version 07, a dictionary.
     windows = {policy: _seconds(parameters.get("w")) for policy, parameters in _structured(fields.get("ratelimit-policy", ""), "list")}
     for policy, parameters in _structured(fields.get("ratelimit", ""), "list"):
         if (wait_s := _seconds(parameters.get("t")) or windows.get(policy)) is not None:
-            yield parameters.get("r") == 0, wait_s
-    members = dict(_structured(fields.get("ratelimit", ""), "dictionary"))
+            yield _is_spent(parameters.get("r")), wait_s
+    members = dict(_structured(fields.get("ratelimit", "").replace(";", ","), "dictionary"))
     if "reset" in members and (wait_s := _seconds(members["reset"])) is not None:
-        yield members.get("remaining") == 0, wait_s
+        yield _is_spent(members.get("remaining")), wait_s
 
 
 def _structured(text: str, kind: str) -> Iterator[tuple[Any, Any]]:
@@ -80,7 +93,15 @@ def _structured(text: str, kind: str) -> Iterator[tuple[Any, Any]]:
 
 
 def _seconds(value: object) -> float | None:
-    return _number(str(value)) if isinstance(value, int | float | Decimal) and not isinstance(value, bool) else None
+    return _number(str(value)) if isinstance(value, int | float | Decimal | str) and not isinstance(value, bool) else None
+
+
+def _is_spent(remaining: object) -> bool:
+    """Return whether nothing is left of a limit; some servers count below zero."""
+    try:
+        return float(str(remaining)) <= 0
+    except ValueError:
+        return False
 
 
 def retry_after_s(headers: Mapping[str, str], *, now: Callable[[], float] = time.time) -> float | None:
@@ -100,12 +121,13 @@ def _server_clock(headers: Mapping[str, str]) -> Callable[[], float] | None:
 def parse_wait_s(text: str, *, now: Callable[[], float] = time.time) -> float | None:
     """Parse seconds, an HTTP date, an RFC 3339 time, a time since the epoch (in seconds or smaller units) or a duration such as 6m0s.
 
-    Returns None for anything else, and for times that are not in the future.
+    Of several numbers, as a header that was sent twice has them, the largest counts. Returns None for anything else, and for times that
+    are not in the future.
     """
-    text = text.strip()
-    if (seconds := _number(text)) is not None:
-        return seconds if seconds < _EPOCH_MIN else _until_epoch(seconds, now())
-    if (seconds := _go_duration(text)) is not None:
+    text = text.strip(' \t"')
+    if numbers := [seconds for part in text.split(",") if (seconds := _number(part.strip())) is not None]:
+        return max(numbers) if max(numbers) < _EPOCH_MIN else _until_epoch(max(numbers), now())
+    if (seconds := _duration(text.lower())) is not None:
         return seconds
     at = _http_date(text) or _rfc3339(text)
     return _positive(at.timestamp() - now()) if at else None
@@ -121,10 +143,10 @@ def _until_epoch(at: float, now_s: float) -> float | None:
     return _positive(at - now_s)
 
 
-def _go_duration(text: str) -> float | None:
-    if not _GO_DURATION.fullmatch(text):
+def _duration(text: str) -> float | None:
+    if not _DURATION.fullmatch(text):
         return None
-    return _positive(sum(float(number) * _UNIT_S[unit] for number, unit in re.findall(_PART, text)))
+    return _positive(sum(float(number) * _UNITS[unit] for number, unit in re.findall(_PART, text)))
 
 
 def _http_date(text: str) -> datetime | None:

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 
 AIRFLOW_PREFIX = "AIRFLOW_CONN_"
 CONNECTIONS = tuple(f"{AIRFLOW_PREFIX}ANOMALY_{name}" for name in ("DB", "S3", "DETECTOR", "IMAGES", "SOURCE", "WEBHOOK"))
+OTHER_WORDS = {
+    **dict.fromkeys(("DATABASE", "POSTGRES", "POSTGRESQL", "RECORDS"), "DB"),
+    **dict.fromkeys(("BUCKET", "AWS", "MINIO"), "S3"),
+}
+"""What the connections of the records and of the bucket might be called, and are not."""
 SIMILAR_CONNECTION, SIMILAR, SIMILAR_SETTING = 0.93, 0.8, 0.9
 """Least `difflib` ratios. The names of connections share a long prefix, and one such as `anomaly_v2` may be a detector of the user's."""
 
@@ -23,10 +28,15 @@ def intended(name: str) -> str | None:
     upper = name.upper()
     if upper in (*CONNECTIONS, *settings):
         return None if name == upper else upper
+    if PREFIX in upper:
+        word = upper.removeprefix(AIRFLOW_PREFIX).removeprefix(PREFIX).rstrip("_")
+        meant = f"{AIRFLOW_PREFIX}{PREFIX}{OTHER_WORDS.get(word, word)}"
+        if meant in CONNECTIONS:
+            return meant
     if any(upper.startswith(f"{known}_") or (upper.startswith(known) and upper.removeprefix(known).isdecimal()) for known in CONNECTIONS):
         return None  # another connection of the same kind, such as anomaly_detector_v2
     if upper.startswith(PREFIX):
-        return _closest(upper, settings, 0.6)
+        return _closest(upper, settings, SIMILAR)
     cutoff = SIMILAR_CONNECTION if upper.startswith(AIRFLOW_PREFIX) else SIMILAR
     return _closest(upper, CONNECTIONS, cutoff) or _closest(upper, settings, SIMILAR_SETTING)
 

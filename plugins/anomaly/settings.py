@@ -118,7 +118,7 @@ class Settings:
         values: dict[str, Any] = {}
         for variable in sorted(name for name in environ if name.startswith(PREFIX) and name not in READ_BY_THE_DAG):
             if variable not in fields:
-                near = difflib.get_close_matches(variable, [*fields, *READ_BY_THE_DAG], n=1)
+                near = difflib.get_close_matches(variable, [*fields, *READ_BY_THE_DAG], n=1, cutoff=0.75)
                 raise Misconfigured(f"there is no setting {variable}{f'; did you mean {near[0]}?' if near else ''}")
             field = fields[variable]
             values[field.name] = _parsed(field, environ[variable])
