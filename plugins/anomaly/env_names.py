@@ -17,7 +17,7 @@ OTHER_WORDS = {
     **dict.fromkeys(("DATABASE", "POSTGRES", "POSTGRESQL", "RECORDS"), "DB"),
     **dict.fromkeys(("BUCKET", "AWS", "MINIO"), "S3"),
 }
-"""What the connections of the records and of the bucket might be called, and are not."""
+"""Words that are taken for the names of the connections of records and bucket."""
 SIMILAR_CONNECTION, SIMILAR, SIMILAR_SETTING = 0.93, 0.8, 0.9
 """Least `difflib` ratios. The names of connections share a long prefix, and one such as `anomaly_v2` may be a detector of the user's."""
 

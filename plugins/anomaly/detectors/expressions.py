@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 FAILURES = (JMESPathError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 """Raised by a search in a document that the expression does not fit."""
 _ROOTS = {"field", "current", "identity"}
-_STEPS = {"subexpression", "index_expression", "projection", "filter_projection", "value_projection", "flatten"}
+_PROJECTIONS = {"projection", "filter_projection", "value_projection"}
+_STEPS = {"subexpression", "index_expression", "flatten", *_PROJECTIONS}
 
 
 class Expression:
@@ -47,15 +48,32 @@ class Expression:
             return False
 
     def _is_in(self, path: dict[str, Any], document: Any) -> bool:
-        if self._value(path, document) is not None:
+        """Return whether *document* has what *path* reads. An empty list of defects is an answer; an empty document is none."""
+        kind = path["type"]
+        if kind in _ROOTS:
+            value = self._value(path, document)
+            return value is not None and (kind == "field" or value not in ([], {}, ""))
+        inner = path["children"][0]
+        if kind == "flatten":
+            return self._is_in(inner, document)
+        value = self._value(inner, document)
+        if kind in _PROJECTIONS and value:
+            return self._is_in_items(path, list(value.values() if isinstance(value, dict) else value))
+        if kind == "index_expression" and isinstance(value, list) and value:
+            return None not in value
+        if self._value(path, document) is not None and kind not in _PROJECTIONS:
             return True
-        if path["type"] not in _STEPS:
+        is_empty = value == [] and kind != "subexpression"
+        return (value is None or is_empty) and self._is_in(inner, document)
+
+    def _is_in_items(self, path: dict[str, Any], items: list[Any]) -> bool:
+        """Return whether an item has what a projection reads: the fields of its filter, and the rest in one that the filter keeps."""
+        _, rest, *filters = path["children"]
+        read = [field for each in filters for field in _paths(each)]
+        if read and not any(self._is_in(field, item) for item in items for field in read):
             return False
-        container = path["children"][0]
-        value = self._value(container, document)
-        if isinstance(value, list):  # an empty list of defects is an answer; an empty document is none
-            return bool(value) or container["type"] not in {"current", "identity"}
-        return value is None and self._is_in(container, document)
+        kept = [item for item in items if all(self._value(each, item) for each in filters)]
+        return not kept or rest["type"] == "identity" or any(self._is_in(rest, item) for item in kept)
 
     def _value(self, path: dict[str, Any], document: Any) -> Any:
         return ParsedResult(self.text, path).search(document)

@@ -64,6 +64,52 @@ def test_an_answer_without_the_mapped_score_is_invalid_whatever_a_comparison_mak
             read(made, document, **extra)
 
 
+MISSING_IN_ITEMS: list[tuple[str, Any]] = [
+    ("sum(regions[].score)", {"regions": [{}]}),
+    ("sum(regions[].score)", {"regions": [None]}),
+    ("sum(regions[*].score)", {"regions": [{"score": None}]}),
+    ("max(objs[?class=='crack'].conf) || `0`", {"objs": [{"klass": "crack", "conf": 0.9}]}),
+    ("max(objs[?class=='crack'].conf) || `0`", {"objs": [{"class": "crack"}]}),
+    ("max(objs[?class=='crack'].conf) || `0`", {"objs": ["crack"]}),
+    ("length(objs[?class=='crack'])", {"objs": [{"label": "crack"}]}),
+    ("length(objs[?a.b > `0`].c)", {"objs": [{"a": {}}, {}]}),
+    ("sum(a[].b[].c)", {"a": [{"b": [{}]}]}),
+    ("sum(scores.*.p)", {"scores": {"crack": {}, "ok": {}}}),
+    ("length(@)", {}),
+    ("length(@)", []),
+]
+EMPTY_IN_ITEMS: list[tuple[str, Any, float]] = [
+    ("sum(regions[].score)", {"regions": []}, 0.0),
+    ("sum(regions[].score)", {"regions": [{"score": 0.25}, {}]}, 0.25),
+    ("max(objs[?class=='crack'].conf) || `0`", {"objs": []}, 0.0),
+    ("max(objs[?class=='crack'].conf) || `0`", {"objs": [{"class": "ok"}]}, 0.0),
+    ("length(objs[?class=='crack'])", {"objs": [{"class": "ok"}, {"class": "crack"}]}, 1.0),
+    ("sum(a[].b[].c)", {"a": [{"b": []}]}, 0.0),
+    ("max(scores.*.p)", {"scores": {"crack": {"p": 0.5}, "ok": {}}}, 0.5),
+    ("length(@)", [{"class": "crack"}], 1.0),
+]
+
+
+@pytest.mark.parametrize(("expression", "document"), MISSING_IN_ITEMS, ids=str)
+def test_a_field_that_no_item_of_a_list_has_is_missing(made: Made, expression: str, document: Any) -> None:
+    with pytest.raises(DetectorAnswerInvalid, match="'score'"):
+        read(made, document, answer={"score": expression}, threshold=0.5)
+    with pytest.raises(DetectorAnswerInvalid, match="'is_anomaly'"):
+        read(made, document, answer={"is_anomaly": f"{expression} > `0`"})
+
+
+@pytest.mark.parametrize(("expression", "document", "score"), EMPTY_IN_ITEMS, ids=str)
+def test_a_list_without_a_match_is_an_answer(made: Made, expression: str, document: Any, score: float) -> None:
+    assert read(made, document, answer={"score": expression}, threshold=0.5).score == score
+
+
+def test_an_empty_list_in_place_of_an_object_is_no_verdict(made: Made) -> None:
+    documents: list[Any] = [{"result": []}, {"result": [None]}, [{"label": "bad"}]]
+    for document in documents:
+        with pytest.raises(DetectorAnswerInvalid, match="'is_anomaly'"):
+            read(made, document, answer={"is_anomaly": "result.label != 'ok'"})
+
+
 @pytest.mark.parametrize("expression", COMPARISONS)
 def test_a_comparison_of_fields_that_are_not_there_is_no_verdict(made: Made, expression: str) -> None:
     documents: list[Any] = [{"detail": "Model is being loaded"}, {}, [], "queued", {"label": None}, {"error": {"label": "bad"}}]
