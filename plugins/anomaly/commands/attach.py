@@ -14,7 +14,7 @@ from anomaly.commands.output import console, examples, json_option, print_json, 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from anomaly.db.source_rows import Preview
+    from anomaly.db.source_rows import SourcePreview
 
 COUNTED_MAX = 1_000_000
 """Rows up to which a source is counted."""
@@ -50,7 +50,7 @@ def command(*, source: str | None, trigger: bool, dry_run: bool, as_json: bool) 
         print_line("there is no source: add source to the extra of anomaly_db, or set ANOMALY_SOURCE")
 
 
-def _lines(preview: Preview) -> Iterator[tuple[str, str]]:
+def _lines(preview: SourcePreview) -> Iterator[tuple[str, str]]:
     yield "rows", "too many to count in time" if preview.rows is None else f"{preview.rows:,}{_or_more(preview.rows)}"
     yield "looked at", f"{preview.looked_at:,}, those that the next run begins with"
     yield "to be added", f"{preview.new:,}"

@@ -29,12 +29,12 @@ def command(*, first: str, second: str, window_start: datetime | None, window_en
 
     FIRST and SECOND are names as in `ai_results.detector`. Done records that both have scored are compared by the newest result of each.
     """
-    from anomaly.db.overview import OverviewStore
+    from anomaly.db.inspection import InspectionStore
     from anomaly.images.address import redacted
     from anomaly.models.runs import Window
 
     with records_database() as database:
-        overview = OverviewStore(database)
+        overview = InspectionStore(database)
         known = overview.detectors()
         for name in (first, second):
             check_name("detector", name, known)

@@ -17,10 +17,10 @@ def command(*, as_json: bool) -> None:
     are counted.
     """
     from anomaly.advice import ADVICE
-    from anomaly.db.overview import OverviewStore
+    from anomaly.db.inspection import InspectionStore
 
     with records_database() as database:
-        found = OverviewStore(database).errors()
+        found = InspectionStore(database).errors()
     for each in found:
         each["cause"], each["fix"] = ADVICE.get(each["code"], ("an error of another version", "read the error"))
     if as_json:

@@ -66,7 +66,7 @@ def command(*, detector: str | None, output: Path | None, written: str, as_json:
     """
     from anomaly import connections
     from anomaly.db.export import ExportStore
-    from anomaly.db.overview import OverviewStore
+    from anomaly.db.inspection import InspectionStore
     from anomaly.export.formats import FORMATS
     from anomaly.export.images import image_files
     from anomaly.settings import Settings
@@ -75,7 +75,7 @@ def command(*, detector: str | None, output: Path | None, written: str, as_json:
         raise click.UsageError("--format images needs --output FOLDER")
     with records_database() as database:
         if detector is not None:
-            check_name("detector", detector, OverviewStore(database).detectors())
+            check_name("detector", detector, InspectionStore(database).detectors())
         rows = ExportStore(database).rows(_filter(detector=detector, **conditions))
         archive = partial(connections.bucket, Settings.from_environ(os.environ))
         if written == "images" and output:

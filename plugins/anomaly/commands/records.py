@@ -32,10 +32,10 @@ def show(*, record_id: int, as_json: bool) -> None:
 
     The record itself, its claim, its log, its verdicts with their keys in the bucket, and its flags.
     """
-    from anomaly.db.overview import OverviewStore
+    from anomaly.db.inspection import InspectionStore
 
     with records_database() as database:
-        story = OverviewStore(database).story(record_id)
+        story = InspectionStore(database).story(record_id)
     if story is None:
         raise click.ClickException(f"there is no record {record_id}")
     if as_json:

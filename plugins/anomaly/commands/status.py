@@ -49,11 +49,11 @@ def _show(found: dict[str, Any], *, once: bool, as_json: bool) -> None:
 
 
 def _read(database: Database, runs: int) -> dict[str, Any]:
+    from anomaly.db.inspection import InspectionStore
     from anomaly.db.maintenance import MaintenanceStore
-    from anomaly.db.overview import OverviewStore
     from anomaly.db.stats import StatsStore
 
-    overview = OverviewStore(database)
+    overview = InspectionStore(database)
     due = MaintenanceStore(database).oldest_due()
     return {
         "backlog": overview.backlog(),

@@ -4,7 +4,7 @@ All SQL of the project runs through `client.Database`. May import `models`, `set
 yoyo are imported only here and in `anomaly.connections`.
 
 Public: `pool` (open_pool, connector), `client` (Database), `record_store` (RecordStore), `answer_store` (AnswerStore), `quarantine`
-(QuarantineStore), `maintenance` (MaintenanceStore), `stats` (StatsStore), `overview` (OverviewStore), `detector_quota`
+(QuarantineStore), `maintenance` (MaintenanceStore), `stats` (StatsStore), `inspection` (InspectionStore), `detector_quota`
 (DetectorQuotaStore), `statements` (Statements), `schema` (migrate, check_migrations), `sql_check` (check_statements), `contracts` (the
 parameters and columns of each statement), `errors` (translating).
 """

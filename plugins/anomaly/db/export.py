@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from anomaly.db.overview import PAGE, beginning
+from anomaly.db.inspection import PAGE, beginning
 from anomaly.db.page_gallery import GalleryFilter, GalleryStore
 from anomaly.models.runs import Window
 

@@ -36,7 +36,7 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Preview:
+class SourcePreview:
     """The rows that the next look at a source begins with."""
 
     rows: int | None

@@ -11,7 +11,7 @@ from anomaly.db import source_sql
 from anomaly.db.errors import reading_source
 from anomaly.db.session import FIRST_TIME
 from anomaly.db.source_check import SourceTable, describe, faults, usable
-from anomaly.db.source_rows import PAGE, Preview, Refused, SourceRows, valid_rows
+from anomaly.db.source_rows import PAGE, Refused, SourcePreview, SourceRows, valid_rows
 from anomaly.db.source_sql import SourceSql
 from anomaly.errors import Misconfigured
 from anomaly.models.source import RECORDS_DB, ROW_INVALID
@@ -91,7 +91,7 @@ class SourceStore:
             return [str(exc).removeprefix(f"source {self.name}: ")]
         return []
 
-    def preview(self) -> Preview:
+    def preview(self) -> SourcePreview:
         """Look at the rows that the next look begins with. Changes nothing.
 
         Raises:
@@ -112,7 +112,7 @@ class SourceStore:
                 del valid[key]
         known = len(self._records.fetch_all("known_source_keys", {"source": source.name, "keys": list(valid)}))
         example = next(iter(valid.values()), None)
-        return Preview(rows=rows.count(), looked_at=len(page), new=len(valid) - known, known=known, refused=refused, example=example)
+        return SourcePreview(rows=rows.count(), looked_at=len(page), new=len(valid) - known, known=known, refused=refused, example=example)
 
     @property
     def name(self) -> str:

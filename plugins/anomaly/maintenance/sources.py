@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from anomaly.db.client import Database
-    from anomaly.db.source_rows import Preview
+    from anomaly.db.source_rows import SourcePreview
     from anomaly.metrics import Metrics
     from anomaly.models.runs import Window
     from anomaly.models.source import Source
@@ -80,7 +80,7 @@ def check(settings: Settings) -> dict[str, list[str]]:
         return {store.name: store.faults() for store in stores}
 
 
-def previews(settings: Settings, name: str | None) -> dict[str, Preview]:
+def previews(settings: Settings, name: str | None) -> dict[str, SourcePreview]:
     """Return a preview of each source, or of one. Changes nothing.
 
     Raises:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from anomaly.page.intervals import Share, Stratum, share
+from anomaly.page.intervals import ShareEstimate, Stratum, share
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -39,9 +39,9 @@ class Effect:
     threshold: float
     flagged: int
     unflagged: int
-    false_alarms: Share
+    false_alarms: ShareEstimate
     """Share of the flagged records that are normal."""
-    misses: Share
+    misses: ShareEstimate
     """Share of the records that are not flagged and are anomalous."""
 
 

@@ -27,7 +27,7 @@ class Stratum:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
+class ShareEstimate:
     """An estimated share of records, with its interval."""
 
     value: float | None
@@ -37,10 +37,10 @@ class Share:
     reviewed: int
 
 
-UNKNOWN = Share(value=None, low=0.0, high=1.0, reviewed=0)
+UNKNOWN = ShareEstimate(value=None, low=0.0, high=1.0, reviewed=0)
 
 
-def share(strata: Sequence[Stratum]) -> Share:
+def share(strata: Sequence[Stratum]) -> ShareEstimate:
     """Return the share of hits among all records of the strata, with an interval that covers it with a probability of at least 95 %.
 
     With one stratum it is the exact binomial interval of Clopper and Pearson (1934, Biometrika 26:404-413), whose ends are quantiles of
@@ -58,7 +58,7 @@ def share(strata: Sequence[Stratum]) -> Share:
     low = _quantile_of_sum(TAIL, weights, [(each.hits, each.reviewed - each.hits + 1) for each in known])
     high = _quantile_of_sum(1 - TAIL, weights, [(each.hits + 1, each.reviewed - each.hits) for each in known])
     part = seen / records
-    return Share(value=value, low=part * low, high=part * high + (1 - part), reviewed=sum(each.reviewed for each in known))
+    return ShareEstimate(value=value, low=part * low, high=part * high + (1 - part), reviewed=sum(each.reviewed for each in known))
 
 
 def _quantile_of_sum(probability: float, weights: Sequence[float], parameters: Sequence[tuple[float, float]]) -> float:

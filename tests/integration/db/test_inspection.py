@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from anomaly.db.overview import Comparison, OverviewStore
+from anomaly.db.inspection import Comparison, InspectionStore
 from anomaly.errors import DetectorFailed, ImageNotFound
 from anomaly.models.runs import Window
 from tests.parts.record_builders import HOLDER, an_answer
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def overview(db: RecordsDb) -> OverviewStore:
-    return OverviewStore(db.database, page=2)
+def overview(db: RecordsDb) -> InspectionStore:
+    return InspectionStore(db.database, page=2)
 
 
 # ── runs
 
 
-def test_a_run_in_work_has_its_leases_and_an_ended_one_is_left_out(db: RecordsDb, overview: OverviewStore) -> None:
+def test_a_run_in_work_has_its_leases_and_an_ended_one_is_left_out(db: RecordsDb, overview: InspectionStore) -> None:
     db.claims(3)
     db.add(2)
     db.claim(size=2)
@@ -44,7 +44,7 @@ def test_a_run_in_work_has_its_leases_and_an_ended_one_is_left_out(db: RecordsDb
     assert run["expired"] == 2
 
 
-def test_the_last_runs_are_the_newest_with_the_outcomes_of_all_their_chunks(db: RecordsDb, overview: OverviewStore) -> None:
+def test_the_last_runs_are_the_newest_with_the_outcomes_of_all_their_chunks(db: RecordsDb, overview: InspectionStore) -> None:
     for number, claim in enumerate([*db.claims(2)]):
         db.commit(claim)
         assert number or not db.store.end_chunk(db.run(), 0, HOLDER, tally={})
@@ -59,7 +59,7 @@ def test_the_last_runs_are_the_newest_with_the_outcomes_of_all_their_chunks(db: 
     assert [run["run_id"] for run in overview.last_runs(1)] == ["empty"]
 
 
-def test_the_backlog_is_counted_by_source_and_state(db: RecordsDb, overview: OverviewStore) -> None:
+def test_the_backlog_is_counted_by_source_and_state(db: RecordsDb, overview: InspectionStore) -> None:
     assert overview.backlog() == []
     db.claims(1)
     db.add(2)
@@ -75,7 +75,7 @@ def test_the_backlog_is_counted_by_source_and_state(db: RecordsDb, overview: Ove
 # ── errors
 
 
-def test_errors_are_counted_by_code_with_the_newest_record_as_an_example(db: RecordsDb, overview: OverviewStore) -> None:
+def test_errors_are_counted_by_code_with_the_newest_record_as_an_example(db: RecordsDb, overview: InspectionStore) -> None:
     first, second, third, done = db.claims(4)
     db.store.quarantine(first, error=ImageNotFound("404"), timings={})
     db.store.quarantine(second, error=ImageNotFound("410"), timings={})
@@ -89,7 +89,7 @@ def test_errors_are_counted_by_code_with_the_newest_record_as_an_example(db: Rec
     ]
 
 
-def test_without_errors_there_is_no_code(db: RecordsDb, overview: OverviewStore) -> None:
+def test_without_errors_there_is_no_code(db: RecordsDb, overview: InspectionStore) -> None:
     db.add(1)
     assert overview.errors() == []
 
@@ -97,7 +97,7 @@ def test_without_errors_there_is_no_code(db: RecordsDb, overview: OverviewStore)
 # ── story
 
 
-def test_the_story_of_a_record_has_its_claim_log_verdicts_and_flags(db: RecordsDb, overview: OverviewStore) -> None:
+def test_the_story_of_a_record_has_its_claim_log_verdicts_and_flags(db: RecordsDb, overview: InspectionStore) -> None:
     (claim,) = db.claims(1)
     held = overview.story(claim.record_id)
     assert held
@@ -110,7 +110,7 @@ def test_the_story_of_a_record_has_its_claim_log_verdicts_and_flags(db: RecordsD
     assert [(verdict["detector"], verdict["answer_key"]) for verdict in story["results"]] == [("padim@1", "answers/ab.json")]
 
 
-def test_a_record_that_does_not_exist_has_no_story(overview: OverviewStore) -> None:
+def test_a_record_that_does_not_exist_has_no_story(overview: InspectionStore) -> None:
     assert overview.story(41) is None
 
 
@@ -129,7 +129,7 @@ def scored(db: RecordsDb) -> RecordsDb:
 
 
 def test_two_detectors_are_compared_on_the_records_that_both_have_scored_over_several_pages(
-    scored: RecordsDb, overview: OverviewStore
+    scored: RecordsDb, overview: InspectionStore
 ) -> None:
     assert overview.detectors() == ["padim@1", "padim@2"]
     found = overview.compare("padim@1", "padim@2", Window(), examples=1)
@@ -140,7 +140,7 @@ def test_two_detectors_are_compared_on_the_records_that_both_have_scored_over_se
     assert by_function == [{"records": 4, "both_anomalous": 2, "only_first": 2, "agreement": 0.5}]
 
 
-def test_a_comparison_stays_within_its_window(scored: RecordsDb, overview: OverviewStore) -> None:
+def test_a_comparison_stays_within_its_window(scored: RecordsDb, overview: InspectionStore) -> None:
     found = overview.compare("padim@1", "padim@2", scored.window(1, 3), examples=10)
     assert (found.records, found.both_anomalous, found.only_first) == (2, 1, 1)
     nothing = overview.compare("padim@1", "padim@2", scored.window(7, 9), examples=10)

@@ -37,7 +37,7 @@ class Comparison:
         return (self.both_anomalous + self.both_normal) / self.records if self.records else None
 
 
-class OverviewStore:
+class InspectionStore:
     """Statements that only read. Every one is bounded, however many records there are.
 
     Every method raises DatabaseUnavailable without an answer, and Misconfigured if the schema does not fit.
