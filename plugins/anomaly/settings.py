@@ -81,6 +81,8 @@ class Settings:
         0.02, 0, 1, "share of all records, drawn at random, that people review even if they are not flagged; 0 draws none"
     )
 
+    same_source: str = ""
+
     auto_migrate: int = _bounded(0, 0, 1, "1: maintenance applies missing migrations, in scheduled runs and those without a dry run")
     retention_log_days: int = _bounded(0, 0, 36500, "maintenance deletes log entries, ended batches and chunks that are older; 0 keeps all")
     retention_archive_days: int = _bounded(

@@ -38,7 +38,7 @@ PAGE_CONTRACTS = {
         "record_id",
         (
             "id image_at status attempts lost not_before token last_error_code last_error processed_at verdict_token review reviewed_by "
-            "reviewed_at needs_review sample_share ask_anew attributes image_url"
+            "reviewed_at needs_review sample_share ask_anew source attributes image_url"
         ),
     ),
     "page_results": (
@@ -57,6 +57,7 @@ PAGE_CONTRACTS = {
         "size",
         "dag_id run_id since claimed is_open until committed quarantined deferred released verdicts anomalies fetch detect archive commit",
     ),
+    "page_same_source": ("image_at record_id source same size", "record_id token score is_anomaly detector review reviewed_by image_at"),
     "page_scores": ("since detector", "score verdicts anomalies"),
     "page_unjudged": ("status after after_id size", "id image_at status attempts not_before last_error_code last_error image_url"),
     "page_threshold_choices": ("", "detectors newest sources"),
@@ -80,12 +81,14 @@ PAGE_SAMPLES: dict[str, Any] = {
     "edges": [0.5],
     "high": None,
     "id": UUID(int=0),
+    "image_at": datetime(2000, 1, 1, tzinfo=UTC),
     "low": None,
     "name": "",
     "owner": "",
     "address": "",
     "reviewed": None,
     "reviewer": "",
+    "same": "{}",
     "since": datetime(2000, 1, 1, tzinfo=UTC),
     "status": "pending",
     "step": "day",

@@ -35,6 +35,8 @@ class RecordDetails:
     """Probability with which the record was drawn for the random sample; None if it is not in the sample."""
     ask_anew: UUID | None
     """The request to score the record again that no verdict has met yet."""
+    source: str | None
+    """The table of the user that the record is of."""
     attributes: dict[str, Any]
     image_url: str
 

@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from anomaly.errors import AnomalyError, DatabaseUnavailable, DetectorAnswerInvalid
-from anomaly.page import export, gallery, overview, record, review, run, score_again, static, threshold, views
+from anomaly.page import context, export, gallery, overview, record, review, run, score_again, static, threshold, views
 from anomaly.page.rendering import render
 from anomaly.page.services import Services
 
@@ -48,7 +48,7 @@ def create_app(access: Access, services: Services | None = None) -> FastAPI:
     app.add_exception_handler(AnomalyError, _on_error)
     app.add_exception_handler(StarletteHTTPException, _on_http_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
-    for routes in (static, overview, gallery, export, record, review, run, score_again, views, threshold):
+    for routes in (static, overview, gallery, export, context, record, review, run, score_again, views, threshold):
         app.include_router(routes.router(access))
     return app
 

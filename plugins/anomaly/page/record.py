@@ -12,6 +12,7 @@ from starlette.responses import RedirectResponse
 from anomaly.db.page_record import RecordPageStore
 from anomaly.db.quarantine import QuarantineStore
 from anomaly.models.runs import QuarantineFilter
+from anomaly.page.context import context_of
 from anomaly.page.regions import outlines_of
 from anomaly.page.rendering import render
 
@@ -45,7 +46,8 @@ def _record(services: Services, record_id: int, token: int | None) -> dict[str, 
         raise HTTPException(HTTPStatus.NOT_FOUND, f"There is no record {record_id}.")
     results = store.results(record_id)
     shown = next((result for result in results if result.token == token), results[0] if results else None)
-    return {
+    context = context_of(services, found, shown) if shown else {}
+    return context | {
         "record": found,
         "results": results,
         "shown": shown,

@@ -96,6 +96,7 @@ def _item(record: JudgedRecord, root: str) -> dict[str, Any]:
         "image": f"{pictures}/image",
         "heatmap": f"{pictures}/heatmap" if record.has_heatmap else None,
         "page": f"{root}/records/{record.record_id}",
+        "context": f"{root}/records/{record.record_id}/context?token={record.token}",
     }
 
 

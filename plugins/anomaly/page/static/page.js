@@ -1,15 +1,5 @@
 // Behaviour that every page shares. Without scripts, links and forms still work.
-import { shortTime } from "./times.js";
-
-const showTimes = (within) => {
-  for (const time of within.querySelectorAll("time[datetime]")) {
-    const at = new Date(time.dateTime);
-    if (!Number.isNaN(at.valueOf())) {
-      time.title = time.textContent;
-      time.textContent = shortTime(at);
-    }
-  }
-};
+import { showTimes } from "./times.js";
 
 const isBusy = (region) => region.contains(document.activeElement) && document.activeElement !== document.body
   || region.querySelector("details[open]") !== null;

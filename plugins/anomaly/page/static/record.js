@@ -1,4 +1,5 @@
 // The page about one record: zoom, regions, the decision.
+import "./compare.js";
 import "./copy.js";
 import "./heat.js";
 import { decide, onKeys } from "./decisions.js";

@@ -1,5 +1,6 @@
 // The review queue: one key decides and goes on, arrows only move, the next images are loaded before they are asked for.
 import "./heat.js";
+import { showContext } from "./context.js";
 import { decide, onChange, onKeys, undo, unsaved } from "./decisions.js";
 import { shortTime } from "./times.js";
 import { zoomable } from "./zoom.js";
@@ -102,6 +103,7 @@ const show = () => {
     verdict.className = `badge says ${record.is_anomaly ? "anomaly" : "normal"}`;
     verdict.textContent = record.label ?? (record.is_anomaly ? "anomaly" : "normal");
   }
+  showContext(record);
   cover(Boolean(record) && !decided.has(record.record_id));
   for (const field of mayDecide ? ["label", "comment"] : []) at(field).value = "";
   for (let n = 1; n <= AHEAD; n++) preload(records[position + n]);
