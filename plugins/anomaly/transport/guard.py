@@ -136,6 +136,8 @@ class _Response(http.client.HTTPResponse):
             del self.headers["Content-Length"]
             if not codings:
                 self.headers["Content-Length"] = min(lengths)
+                if self.length is None:  # stated twice in one header
+                    self.length = int(min(lengths))
         # A 101 ends the protocol. Some servers send a body where there is none.
         if self.status // 100 == 1 or self.status in _WITHOUT_BODY or (lengths and codings):
             self.will_close = True

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 GLOBAL_UNICAST = IPv6Network("2000::/3")
 """All that IANA has allocated of IPv6 for hosts. Other IPv6 addresses are refused, apart from those that hold an IPv4 address."""
 NAT64 = IPv6Network("64:ff9b::/96")
+ISATAP = frozenset({0x00005EFE, 0x02005EFE})
+"""The third quarter of an IPv6 address whose last one is the IPv4 address of a tunnel's end (RFC 5214)."""
 SPECIAL = {
     "0.0.0.0/8": "this network",
     "10.0.0.0/8": "private use",
@@ -43,11 +45,14 @@ SPECIAL = {
     "2001:db8::/32": "documentation",
     "2002::/16": "6to4",
     "2620:4f:8000::/48": "AS112",
+    "3ffe::/16": "the former 6bone",
     "3fff::/20": "documentation",
     # Public by the registries, but answered inside a cloud only:
     "168.63.129.16/32": "Azure's platform services",
     "161.26.0.0/16": "IBM Cloud's platform services",
     "166.8.0.0/14": "IBM Cloud's private endpoints",
+    "199.36.153.4/30": "Google Cloud's restricted APIs",
+    "199.36.153.8/30": "Google Cloud's private APIs",
 }
 _REFUSED = {version: tuple(net for net in map(ip_network, SPECIAL) if net.version == version) for version in (4, 6)}
 _NOTE = re.compile(r"\s*\[\d+\]")
@@ -64,8 +69,11 @@ def effective(ip: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
 
 def is_public(ip: IPv4Address | IPv6Address) -> bool:
     """Return whether an *effective* address is one of a host on the public internet."""
-    if isinstance(ip, IPv6Address) and ip not in GLOBAL_UNICAST:
-        return False
+    if isinstance(ip, IPv6Address):
+        if ip not in GLOBAL_UNICAST:
+            return False
+        if int(ip) >> 32 & 0xFFFFFFFF in ISATAP and not is_public(IPv4Address(int(ip) & 0xFFFFFFFF)):
+            return False
     return not any(ip in network for network in _REFUSED[ip.version])
 
 

@@ -35,6 +35,12 @@ def test_the_ends_of_a_special_block_are_refused(block: str) -> None:
             assert not is_allowed(f"::ffff:{address}", ())
 
 
+@pytest.mark.parametrize("prefix", ["2a00:1450::5efe", "2a00:1450::200:5efe"])
+def test_the_end_of_a_tunnel_is_judged_by_its_ipv4_address(prefix: str) -> None:
+    assert not is_allowed(f"{prefix}:169.254.169.254", ())
+    assert is_allowed(f"{prefix}:8.8.8.8", ())
+
+
 def test_the_table_has_every_block_of_the_registries(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(path) for path in REGISTRIES]) == 0
     assert capsys.readouterr().out == ""
