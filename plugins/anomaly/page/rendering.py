@@ -53,16 +53,28 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     made.filters.update(
-        number=number, duration=duration, percent=percent, score=score, took=took, moment=moment, plain=plain, query=query, segment=segment
+        number=number,
+        counted=counted,
+        duration=duration,
+        percent=percent,
+        score=score,
+        took=took,
+        moment=moment,
+        plain=plain,
+        query=query,
+        segment=segment,
     )
     return made
 
 
 def number(value: int | None) -> str:
     """Return a count with thousands separated."""
-    if value is None:
-        return NONE
-    return f"{value:,}" + ("+" if value >= COUNTED_MAX else "")
+    return NONE if value is None else f"{value:,}"
+
+
+def counted(value: int) -> str:
+    """Return a count that stops at `COUNTED_MAX`."""
+    return number(value) + ("+" if value >= COUNTED_MAX else "")
 
 
 def duration(seconds: float | None) -> str:

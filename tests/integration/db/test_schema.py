@@ -245,6 +245,27 @@ def test_records_of_sources_of_before_are_in_the_index_by_time(empty: str, tmp_p
         assert "using records_source_time" in str(connection.execute("explain " + query).fetchone())
 
 
+def test_results_of_before_are_in_the_sums(empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in sorted(schema.MIGRATIONS.glob("*.sql")):
+        if path.stem < "0026":
+            shutil.copy(path, tmp_path)
+    ours = schema.MIGRATIONS
+    monkeypatch.setattr(schema, "MIGRATIONS", tmp_path)
+    schema.migrate(empty)
+    with psycopg.connect(empty, autocommit=True) as connection:
+        connection.execute(
+            """insert into anomaly.ai_results (record_id, token, detector, config, score, is_anomaly, image_sha256, image_key, answer_key,
+                      latency_ms, dag_id, run_id, map_index, try_number, created_at)
+               select i, 1, 'padim@' || i % 2, 'c', i / 1000.0, i > 900, 'ab', 'k', 'k', 1, 'd', 'r', 0, 1, now() - i * interval '1 hour'
+                 from generate_series(1, 1000) as i"""
+        )
+        monkeypatch.setattr(schema, "MIGRATIONS", ours)
+        schema.migrate(empty)
+        sums = "select sum(verdicts)::integer, sum(anomalies)::integer, count(*)::integer from anomaly.verdict_hours"
+        assert connection.execute(sums).fetchone() == (1000, 100, 1000)
+        assert connection.execute("select sum(verdicts)::integer, min(score) from anomaly.score_days").fetchone() == (1000, 0.001)
+
+
 @pytest.fixture
 def guest(empty: str) -> Iterator[str]:
     """The DSN of a login that may connect and nothing else."""
