@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from anomaly.db.export import ExportFilter
 
 STATES = ("pending", "claimed", "done", "quarantined")
-FORMAT_NAMES = ("csv", "json", "parquet", "images")
+FORMAT_NAMES = ("csv", "json", "parquet", "coco", "images")
 REVIEWS = ("open", "done", "anomaly", "normal", "unsure")
 
 

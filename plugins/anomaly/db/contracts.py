@@ -19,8 +19,8 @@ _TRY = "batch_id map_index try_number"
 _DEMAND = "wanted in_flight requests returned tokens_each tokens_back hold_s answers"
 _EXPORTED = (
     "record_id source source_key image_url captured_at status attributes attempts last_error_code last_error processed_at "
-    "scored_at token detector score threshold is_anomaly label reason regions reused cost run_id image_sha256 image_key answer_key "
-    "heatmap_key needs_review review reviewed_by reviewed_at"
+    "scored_at token detector score threshold is_anomaly label reason regions regions_unit reused cost run_id image_sha256 "
+    "image_key image_width_px image_height_px answer_key heatmap_key needs_review review reviewed_by reviewed_at"
 )
 _SWEEP = "days dry_run size"
 _END = "record_id token code error timings claimed_from delay_s"

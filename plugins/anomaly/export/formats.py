@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from anomaly.errors import Misconfigured
+from anomaly.export.coco import coco_blocks
 from anomaly.export.images import zip_blocks
 from anomaly.export.parquet import parquet_blocks
 from anomaly.export.tables import csv_blocks, json_line_blocks
@@ -62,6 +63,7 @@ FORMATS = {
         from_rows=parquet_blocks,
         needs="pyarrow",
     ),
+    "coco": Format(title="COCO", about="regions as boxes in pixels", suffix="json", media_type="application/json", from_images=coco_blocks),
     "images": Format(
         title="Images", about="a folder for each verdict, zipped", suffix="zip", media_type="application/zip", from_images=zip_blocks
     ),

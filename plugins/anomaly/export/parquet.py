@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 
 GROUP = 5000
 """Records of a row group, which memory holds."""
-NUMBERS = {"record_id": "int64", "attempts": "int32", "score": "float64", "threshold": "float64", "cost": "float64"}
+NUMBERS = {
+    "record_id": "int64",
+    "attempts": "int32",
+    "image_width_px": "int32",
+    "image_height_px": "int32",
+    "score": "float64",
+    "threshold": "float64",
+    "cost": "float64",
+}
 FLAGS = ("is_anomaly", "reused", "needs_review")
 TIMES = ("captured_at", "processed_at", "scored_at", "reviewed_at")
 

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 COLUMNS = (
-    *("record_id", "source", "source_key"),
-    *("image_url", "captured_at", "status", "attributes", "attempts", "last_error_code", "last_error", "processed_at"),
-    *("scored_at", "detector", "score", "threshold", "is_anomaly", "label", "reason", "regions", "reused", "cost", "run_id"),
-    *("image_key", "answer_key", "heatmap_key", "needs_review", "review", "reviewed_by", "reviewed_at"),
+    *("record_id", "source", "source_key", "image_url", "captured_at", "status", "attributes"),
+    *("attempts", "last_error_code", "last_error", "processed_at"),
+    *("scored_at", "detector", "score", "threshold", "is_anomaly", "label", "reason", "regions", "regions_unit"),
+    *("reused", "cost", "run_id", "image_key", "image_width_px", "image_height_px", "answer_key", "heatmap_key"),
+    *("needs_review", "review", "reviewed_by", "reviewed_at"),
 )
 BLOCK_CHARS = 64 * 1024
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
