@@ -64,8 +64,13 @@ FILTERS: list[tuple[dict[str, Any], str]] = [
     ({"detector": "padim@1", "low": "0.2"}, "detector = 'padim@1' and score >= 0.2"),
     ({"review": "open"}, "needs_review"),
     ({"review": "done"}, "review is not null"),
+    ({"review": "anomaly"}, "review = 'anomaly'"),
     ({"review": "unsure"}, "review = 'unsure'"),
     ({"since": "2026-01-01", "until": "2026-01-01"}, "image_at >= '2026-01-01Z' and image_at < '2026-01-02Z'"),
+    ({"since": "2026-01-01"}, "image_at >= '2026-01-01Z'"),
+    ({"until": "2025-12-31"}, "image_at < '2026-01-01Z'"),
+    ({"detector": "other@1"}, "detector = 'other@1'"),
+    ({"low": "0.52", "verdict": "anomaly", "label": "crack"}, "is_anomaly and score >= 0.52 and label = 'crack'"),
     ({"attribute": "line", "value": "L1"}, "record_id in (select id from anomaly.records where attributes ->> 'line' = 'L1')"),
 ]
 
@@ -74,9 +79,12 @@ FILTERS: list[tuple[dict[str, Any], str]] = [
 def test_a_filter_shows_and_counts_what_a_query_finds(site: Site, query: dict[str, Any], condition: str) -> None:
     ids = judge(site, 56)
     site.db.do('update anomaly.records set attributes = \'{"line": "L1"}\' where id %% 2 = 0')
-    site.db.do(
-        "update anomaly.ai_flags set review = 'unsure', reviewed_by = 'ann', reviewed_at = now() where record_id = %(id)s", id=ids[5]
-    )
+    for review, record_id in (("unsure", ids[5]), ("anomaly", ids[7])):
+        site.db.do(
+            "update anomaly.ai_flags set review = %(review)s, reviewed_by = 'ann', reviewed_at = now() where record_id = %(id)s",
+            review=review,
+            id=record_id,
+        )
     page = site.get("/gallery", **query)
     found = site.db.rows(f"select record_id from anomaly.ai_flags where {condition} order by score desc")  # noqa: S608  # of this file
     assert shown(page) == [row["record_id"] for row in found][:SIZE]
