@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from typing import TYPE_CHECKING
 
 import pytest
@@ -102,11 +103,25 @@ def test_a_decision_is_kept_until_the_server_answers(window: Window) -> None:
     window.page.keyboard.press("a")
     window.page.wait_for_function("() => document.getElementById('review-state').textContent.startsWith('Not saved yet')")
     assert count(window, REVIEWS) == 0
+    window.page.reload()
+    window.page.wait_for_function("() => document.getElementById('unsaved').textContent === '1'")
     window.page.unroute("**/decisions")
     window.open("/gallery")
     saved(window)
     assert count(window, REVIEWS) == 1
     window.problems = [each for each in window.problems if "503" not in each]
+
+
+def test_a_decision_that_the_server_refuses_costs_no_other(window: Window) -> None:
+    window.open("/gallery?label=none")
+    [row] = window.db.rows("select record_id, token from anomaly.ai_flags where needs_review limit 1")
+    good = {"id": str(uuid.uuid4()), "record_id": row["record_id"], "token": row["token"], "verdict": "normal"}
+    outbox = [{**good, "id": "no id"}, good, {**good, "id": str(uuid.uuid4()), "verdict": "good"}]
+    window.page.evaluate("outbox => localStorage.setItem('anomaly.outbox', JSON.stringify(outbox))", outbox)
+    window.open("/gallery?label=none")
+    saved(window)
+    assert [str(found["id"]) for found in window.db.rows("select id from anomaly.reviews")] == [good["id"]]
+    window.problems = [each for each in window.problems if "400" not in each]
 
 
 def test_the_images_that_come_next_are_loaded_before_the_key(window: Window) -> None:

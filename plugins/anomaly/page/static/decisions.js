@@ -32,16 +32,22 @@ export const send = async () => {
   if (sending) return;
   sending = true;
   try {
+    let size = BATCH;
     for (let waiting = read(localStorage, OUTBOX); waiting.length; waiting = read(localStorage, OUTBOX)) {
-      const part = waiting.slice(0, BATCH);
+      const part = waiting.slice(0, size);
       const answer = await fetch(`${root}/decisions`, {
         method: "POST",
         credentials: "same-origin",
         headers: { "Content-Type": "application/json" },
         body: JSON.stringify({ decisions: part }),
       });
+      if (!answer.ok) await answer.body?.cancel(); // or the request stays open
+      if (answer.status === 400 && part.length > 1) {
+        size = 1; // one of them is refused, and only that one must not be kept
+        continue;
+      }
       if (answer.status === 400) {
-        // The server will never take these: they stay out of the way of the others, and the reader is notified.
+        // The server will never take it: it stays out of the way of the others, and the reader is notified.
         notify({ refused: part });
       } else if (!answer.ok) {
         throw new Error(answer.status === 401 ? "Your session has ended. Log in to Airflow again; the decisions are kept." : `The server answered ${answer.status}.`);
