@@ -59,7 +59,15 @@ def test_a_record_to_be_scored_again_is_asked_about_whatever_was_answered_before
 
 def test_records_to_be_scored_again_by_one_request_share_the_answer_to_their_image_and_others_do_not() -> None:
     anew = tuple(replace(claim, ask_anew=REQUEST) for claim in of_image(5, 3))
-    bench = Bench(FakeStore([anew + of_image(5, 1, first=10)]))
+    fetched = threading.Barrier(4)
+
+    def fetched_together(_number: int) -> None:
+        fetched.wait(BOUND_S)
+
+    # No request is answered before each record has its image, and both requests are sent.
+    detector = FakeDetector(meet=threading.Barrier(2))
+    store, settings = FakeStore([anew + of_image(5, 1, first=10)]), replace(SETTINGS, fetch_workers=4)
+    bench = Bench(store, images=FakeImages(fetched_together), detector=detector, settings=settings)
     bench.drain()
     assert bench.detector.asked == {5: 2}
     assert sorted(bench.store.outcome.values()) == ["committed", "committed", "reused", "reused"]
