@@ -112,13 +112,17 @@ def test_an_image_that_another_record_had_is_not_paid_for_again_unless_a_fresh_a
     assert len(world.counted("ai_results", "answer_key")) == 2
 
 
-def test_another_configuration_is_asked_anew_and_the_results_of_both_stay(world: World) -> None:
+@pytest.mark.parametrize(("headers", "asked"), [({}, 2), ({"X-Model": "b"}, 4)])
+def test_another_mapping_reads_archived_answers_anew_another_configuration_is_asked_and_the_results_of_both_stay(
+    world: World, headers: dict[str, str], asked: int
+) -> None:
     world.add(2)
     world.run()
     detector = json.loads(world.env["AIRFLOW_CONN_ANOMALY_DETECTOR"])
-    detector["extra"] |= {"threshold": 0.2, "model": "stricter"}
+    detector["extra"] |= {"threshold": 0.2, "model": "stricter", "headers": headers}
     world.run(select="all", env={"AIRFLOW_CONN_ANOMALY_DETECTOR": json.dumps(detector)})
-    assert len(world.stub.asked("/detect")) == 4
+    assert len(world.stub.asked("/detect")) == asked
+    assert world.counted("ai_results", "reused") == ({False: 2, True: 2} if asked == 2 else {False: 4})
     assert world.counted("ai_results", "is_anomaly") == {False: 2, True: 2}
     assert world.counted("ai_flags", "is_anomaly") == {True: 2}
     compared = world.sql.execute("select * from anomaly.compare_detectors('127.0.0.1@unversioned', 'stricter@unversioned')").fetchone()
