@@ -142,6 +142,7 @@ SAMPLES: dict[str, Any] = {
     "actor": "",
     "answers": False,
     "apply_changes": True,
+    "after_key": None,
     "after_at": _NEVER,
     "after_batch": UUID(int=0),
     "after_chunk": -1,

@@ -7,13 +7,8 @@ from typing import Any
 from uuid import UUID
 
 _FILTER = "verdict reviewed low high label detector since until size"
-_GALLERY = (
-    f"{_FILTER} after after_id attribute attribute_value candidates is_few",
-    (
-        "record_id token score threshold margin is_anomaly label detector image_at review reviewed_by needs_review image_sha256 "
-        "has_heatmap is_match is_last"
-    ),
-)
+_CARD = "record_id token score threshold margin is_anomaly label detector image_at review reviewed_by needs_review image_sha256 has_heatmap"
+_GALLERY = (f"{_FILTER} after after_id attribute attribute_value candidates is_few", f"{_CARD} is_match is_last")
 
 PAGE_CONTRACTS = {
     "add_review": (
@@ -52,7 +47,7 @@ PAGE_CONTRACTS = {
     "page_reviews": ("record_id", "decision verdict label comment reviewer at token takes_back taken_back"),
     "page_run": ("batch_id", "since is_open claimed until committed quarantined deferred released"),
     "page_run_failures": ("batch_id", "code records example error"),
-    "page_run_records": ("batch_id size", _GALLERY[1]),
+    "page_run_records": ("batch_id size", _CARD),
     "page_runs": (
         "size",
         "dag_id run_id since claimed is_open until committed quarantined deferred released verdicts anomalies fetch detect archive commit",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from anomaly.db.errors import reading_source
+from anomaly.db.source_sql import READING
 from anomaly.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class SourceRows:
 
     def __init__(self, database: Database, sql: SourceSql, *, size: int = PAGE) -> None:
         self._source = sql.source
-        self._database = database.including(sql.reading())
+        self._database = database.including({name: sql.reading(name) for name in READING})
         self.size = size
 
     def page(self, *, after: tuple[str, str | None], until: str) -> list[dict[str, Any]]:

@@ -34,6 +34,10 @@ WRITTEN: Mapping[str, Mapping[WriteBack, sql.SQL]] = {
 """Values that a statement writes to the row of a source, by the name of the statement; `processed_at` as well."""
 
 
+READING = ("page", "incomplete", "changed_rows", "count_rows")
+"""Statements that read rows, by the names of their templates."""
+
+
 @cache
 def _template(name: str, folder: Path = FOLDER) -> sql.SQL:
     text: Any = (folder / "source" / f"{name}.sql").read_text(encoding="utf-8")  # the files belong to the project
@@ -55,13 +59,14 @@ class SourceSql:
         self._time = column(source.captured_at)
         self._read_time, self._bound = TIMES[types[source.captured_at]]
 
-    def reading(self) -> dict[str, sql.Composed]:
-        """Return the statements that read rows, by the names of their templates."""
-        return {"page": self._page(), "incomplete": self._incomplete(), "changed_rows": self._changed_rows(), "count_rows": self._count()}
+    def reading(self, name: str) -> sql.Composed:
+        """Return a statement of `READING`."""
+        made = {"page": self._page, "incomplete": self._incomplete, "changed_rows": self._changed_rows, "count_rows": self._count}
+        return made[name]()
 
     def _page(self) -> sql.Composed:
         captured = self._read_time.format(self._time)
-        return self._template("page").format(
+        return self.template("page").format(
             key=self._key(),
             image_url=column(self.source.image_url),
             captured_at=captured,
@@ -77,7 +82,7 @@ class SourceSql:
         )
 
     def _incomplete(self) -> sql.Composed:
-        return self._template("incomplete").format(
+        return self.template("incomplete").format(
             key=self._key(),
             image_url=column(self.source.image_url),
             captured_at_column=self._time,
@@ -87,7 +92,7 @@ class SourceSql:
         )
 
     def _changed_rows(self) -> sql.Composed:
-        return self._template("changed_rows").format(
+        return self.template("changed_rows").format(
             captured_at=self._read_time.format(self._time),
             table=self._table(),
             matches=sql.SQL(" and ").join(self._matches(self._id_values(sql.SQL("wanted.key")))),
@@ -95,7 +100,7 @@ class SourceSql:
         )
 
     def _count(self) -> sql.Composed:
-        return self._template("count_rows").format(table=self._table(), condition=self._condition())
+        return self.template("count_rows").format(table=self._table(), condition=self._condition())
 
     def write_back(self, part: str, name: str) -> sql.Composed:
         """Return the *part* of a statement of `WRITTEN` that writes to the row; empty if it has nothing to write."""
@@ -111,7 +116,7 @@ class SourceSql:
             return sql.Composed([])
         own = sql.SQL("case when r.source = {} then {} end")
         ids = [own.format(literal(source.name), value) for value in self._id_values(sql.SQL("r.source_key"))]
-        return self._template("write_back").format(
+        return self.template("write_back").format(
             name=sql.Identifier(part),
             table=self._table(),
             assignments=sql.SQL(", ").join(assignments),
@@ -121,8 +126,8 @@ class SourceSql:
 
     def create_trigger(self) -> sql.Composed:
         """Return the statement that creates the function and the trigger."""
-        body = self._template("trigger_body").format(added=self._added(sql.SQL("(select new.*)")))
-        steps = self._template("trigger_steps").format(
+        body = self.template("trigger_body").format(added=self.added(sql.SQL("(select new.*)")))
+        steps = self.template("trigger_steps").format(
             source=literal(self.source.name),
             function=sql.Identifier("anomaly", trigger_name(self.source.name)),
             body=sql.Literal(body.as_string()),
@@ -130,13 +135,13 @@ class SourceSql:
             image_url=_identifier(self.source.image_url),
             captured_at=_identifier(self.source.captured_at),
             table=self._table(),
-            added=self._added(self._table()),
+            added=self.added(self._table()),
         )
-        return self._template("create_trigger").format(steps=sql.Literal(steps.as_string()))
+        return self.template("create_trigger").format(steps=sql.Literal(steps.as_string()))
 
-    def _added(self, rows: sql.Composable) -> sql.Composed:
+    def added(self, rows: sql.Composable) -> sql.Composed:
         """Return the list and the clauses of a `select` that adds the *rows* as records."""
-        return self._template("trigger_row").format(
+        return self.template("trigger_row").format(
             source=literal(self.source.name),
             key=self._key(),
             image_url=column(self.source.image_url),
@@ -148,7 +153,7 @@ class SourceSql:
             condition=self._condition(),
         )
 
-    def _template(self, name: str) -> sql.SQL:
+    def template(self, name: str) -> sql.SQL:
         return _template(name, self._folder)
 
     def _key(self) -> sql.Composed:
@@ -195,7 +200,7 @@ def written(name: str, text: LiteralString, sources: Sequence[SourceSql]) -> sql
     head, select, tail = text.rpartition("\nselect ")
     parts = [each.write_back(f"written_{number}", name) for number, each in enumerate(sources)]
     if name == "add_review":  # a call of a function, which is made a part of the statement
-        return _template("review").format(review=sql.SQL(text), written=sql.Composed(parts))
+        return sources[0].template("review").format(review=sql.SQL(text), written=sql.Composed(parts))
     return sql.Composed([sql.SQL(head + "\n"), *parts, sql.SQL(select + tail)])
 
 
@@ -204,9 +209,9 @@ def trigger_name(source_name: str) -> str:
     return f"anomaly_source_{hashlib.sha256(source_name.encode()).hexdigest()[:16]}"
 
 
-def drop_trigger(source_name: str) -> sql.Composed:
+def drop_trigger(source_name: str, *, folder: Path = FOLDER) -> sql.Composed:
     """Return the statement that removes the function of a source, and its trigger."""
-    return _template("drop_trigger").format(function=sql.Identifier("anomaly", trigger_name(source_name)))
+    return _template("drop_trigger", folder).format(function=sql.Identifier("anomaly", trigger_name(source_name)))
 
 
 def column(name: str, row: str = "source") -> sql.Composed:

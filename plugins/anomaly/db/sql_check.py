@@ -9,11 +9,14 @@ import psycopg
 from psycopg import pq
 
 from anomaly.db.contracts import CONTRACTS, SAMPLES
+from anomaly.db.source_sample import COMPOSED, PLANNED, composed
+from anomaly.db.source_sql import WRITTEN
 from anomaly.db.statements import PARAMETER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from anomaly.db.contracts import Contract
     from anomaly.db.statements import Statements
 
 _COMMENT = re.compile(r"--[^\n]*")
@@ -25,7 +28,11 @@ def check_statements(connection: psycopg.Connection[Any], statements: Statements
     The connection has to be in autocommit. Each statement is planned in a transaction that is rolled back.
     """
     names = sorted({*CONTRACTS, *statements})
-    return {name: "; ".join(_faults(connection, statements, name)) for name in names}
+    found = {name: "; ".join(_faults(connection, statements, name)) for name in names}
+    if any(found[name] for name in WRITTEN):
+        return found  # of these, statements on sources are composed
+    templates = sorted([*PLANNED, *COMPOSED])
+    return found | {f"source/{name}": "; ".join(_template_faults(connection, statements, name)) for name in templates}
 
 
 def _faults(connection: psycopg.Connection[Any], statements: Statements, name: str) -> Iterator[str]:
@@ -35,14 +42,31 @@ def _faults(connection: psycopg.Connection[Any], statements: Statements, name: s
     if name not in CONTRACTS:
         yield "the project runs no statement of this name"
         return
-    contract, text = CONTRACTS[name], _COMMENT.sub("", statements[name])
+    yield from _against(connection, CONTRACTS[name], statements[name])
+
+
+def _template_faults(connection: psycopg.Connection[Any], statements: Statements, name: str) -> Iterator[str]:
+    try:
+        text: Any = composed(name, statements)
+    except OSError:
+        yield "the file is missing"
+    except (LookupError, ValueError) as exc:
+        yield f"a placeholder in braces is none that the project fills: {exc}"
+    else:
+        if name in PLANNED:
+            yield from _against(connection, PLANNED[name], text)
+
+
+def _against(connection: psycopg.Connection[Any], contract: Contract, statement: LiteralString) -> Iterator[str]:
+    """Yield what a statement lacks of what its contract demands."""
+    text = _COMMENT.sub("", statement)
     params, wanted = set(PARAMETER.findall(text)), set(contract.params.split())
     yield from (f"the project passes no parameter {extra}" for extra in sorted(params - wanted))
     yield from (f"the parameter {lost} is missing" for lost in sorted(wanted - params))
     folded = " ".join(text.lower().split())
     yield from (f"{part!r} is missing, without which the claims are not safe" for part in contract.parts if part not in folded)
     if params <= wanted:
-        yield from _planned(connection, statements[name], set(contract.columns.split()))
+        yield from _planned(connection, statement, set(contract.columns.split()))
 
 
 def _planned(connection: psycopg.Connection[Any], text: LiteralString, wanted: set[str]) -> Iterator[str]:

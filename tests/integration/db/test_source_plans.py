@@ -38,7 +38,7 @@ def db(db: RecordsDb, request: pytest.FixtureRequest) -> RecordsDb:
 
 def read_page(db: RecordsDb, after_key: str | None) -> tuple[list[Node], list[dict[str, Any]]]:
     """Return the scans of the table, and the rows of a page within the look-back of a day."""
-    text = SourceSql(a_source(), TYPES).reading()["page"].as_string()
+    text = SourceSql(a_source(), TYPES).reading("page").as_string()
     [row] = db.rows("select (now() - interval '1 day')::text as after")
     params = {"after": row["after"], "after_key": after_key, "until": "infinity", "size": PAGE}
     return scans_of(db, text, table="photos", **params), db.rows(text, **params)

@@ -98,6 +98,42 @@ def test_an_insert_that_is_rolled_back_leaves_no_record(db: RecordsDb) -> None:
     assert records(db) == 0
 
 
+@pytest.mark.parametrize("table", ["records", "processing_log"])
+def test_a_trigger_that_fails_at_any_step_writes_neither_row_nor_record_and_the_change_can_be_repeated(db: RecordsDb, table: str) -> None:
+    create_photos(db)
+    attach(db)
+    add_photos(db)
+    db.do("create function fail() returns trigger language plpgsql as $$ begin raise 'no'; end $$")
+    db.do(f"create trigger fail before insert or update on anomaly.{table} for each row execute function fail()")
+    change = "update shop.photos set url = 'http://new'"
+    before = (db.everything(), db.rows("table shop.photos"))
+    for statement in (
+        change,
+        *(["insert into shop.photos (photo_id, url, taken_at) values (2, 'http://x', now())"] * (table == "records")),
+    ):
+        with pytest.raises(psycopg.errors.RaiseException, match="no"):
+            db.do(statement)
+    assert (db.everything(), db.rows("table shop.photos")) == before
+    db.do(f"drop trigger fail on anomaly.{table}")
+    db.do(change)
+    assert db.rows("select image_url, token, status from anomaly.records") == [{"image_url": "http://new", "token": 1, "status": "pending"}]
+    assert [row["event"] for row in db.rows("select event from anomaly.processing_log")] == ["requeued"]
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_two_users_who_write_one_row_at_once_leave_one_record_of_the_last_change(db: RecordsDb, *, committed: bool) -> None:
+    create_photos(db)
+    attach(db)
+    add_photos(db)
+    with psycopg.connect(db.dsn) as first, psycopg.connect(db.dsn, autocommit=True) as second:
+        first.execute("update shop.photos set url = 'http://first'")
+        late = db.meanwhile(lambda: second.execute("update shop.photos set url = 'http://second'"))
+        db.await_blocked()
+        first.commit() if committed else first.rollback()
+        late.result(timeout=30)
+    assert db.rows("select image_url, token from anomaly.records") == [{"image_url": "http://second", "token": 2 if committed else 1}]
+
+
 def test_a_look_and_an_insert_at_once_add_one_record(db: RecordsDb) -> None:
     create_photos(db)
     attach(db)

@@ -32,7 +32,9 @@ def check(database: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> tu
 
 
 def test_the_shipped_files_are_all_well(database: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert check(database, folder, capsys) == (0, dict.fromkeys(sorted(CONTRACTS), "ok"))
+    parts = {"trigger_body", "trigger_steps"}  # of create_trigger
+    templates = [f"source/{path.stem}" for path in sorted((FOLDER / "source").glob("*.sql")) if path.stem not in parts]
+    assert check(database, folder, capsys) == (0, dict.fromkeys([*sorted(CONTRACTS), *templates], "ok"))
 
 
 def test_the_check_changes_nothing(database: str, folder: Path) -> None:
@@ -56,6 +58,12 @@ def test_the_check_changes_nothing(database: str, folder: Path) -> None:
         ("renew_chunks", ("%(lease_s)s", "%(lease)s"), "the project passes no parameter lease; the parameter lease_s is missing"),
         ("open_chunk", ("taken.image_url, ", ""), "the column image_url is missing from what it returns"),
         ("backlog", ("select", "selct"), 'syntax error at or near "selct"'),
+        ("source/page", ("as fault", "as reason"), "the column fault is missing from what it returns"),
+        ("source/page", ("from {table}", "from shop.photos"), 'relation "shop.photos" does not exist'),
+        ("source/page", ("limit %(size)s", "limit %(rows)s"), "the project passes no parameter rows; the parameter size is missing"),
+        ("source/page", ("{condition}", "{where}"), "a placeholder in braces is none that the project fills: 'where'"),
+        ("source/incomplete", ("count(*)", "counted(*)"), "function counted() does not exist"),
+        ("source/drop_trigger", ("{function}", "{name}"), "a placeholder in braces is none that the project fills: 'name'"),
     ],
 )
 def test_a_wrong_edit_is_named_in_one_line_and_the_other_files_are_well(
@@ -65,6 +73,35 @@ def test_a_wrong_edit_is_named_in_one_line_and_the_other_files_are_well(
     code, said = check(database, folder, capsys)
     assert (code, said.pop(name)) == (1, fault)
     assert set(said.values()) == {"ok"}
+
+
+@pytest.mark.parametrize(
+    ("name", "edits", "faults"),
+    [
+        (
+            "write_back",
+            ("r.source =", "r.origin ="),
+            dict.fromkeys(["review", "write_back"], "column r.origin does not exist"),
+        ),
+        ("trigger_steps", ("{body}", "{text}"), {"create_trigger": "a placeholder in braces is none that the project fills: 'text'"}),
+        ("trigger_body", None, {"create_trigger": "the file is missing"}),
+        (
+            "trigger_row",
+            ("{again}", "{twice}"),
+            dict.fromkeys(["create_trigger", "trigger_row"], "a placeholder in braces is none that the project fills: 'twice'"),
+        ),
+    ],
+)
+def test_a_wrong_part_is_named_in_each_statement_that_has_it(
+    database: str, folder: Path, capsys: pytest.CaptureFixture[str], *, name: str, edits: tuple[str, str] | None, faults: dict[str, str]
+) -> None:
+    path = folder / "source" / f"{name}.sql"
+    edit(path, *edits) if edits else path.unlink()
+    code, said = check(database, folder, capsys)
+    assert (code, {each: fault for each, fault in said.items() if fault != "ok"}) == (
+        1,
+        {f"source/{at}": fault for at, fault in faults.items()},
+    )
 
 
 def test_a_fence_that_stands_only_in_a_comment_is_no_fence(database: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

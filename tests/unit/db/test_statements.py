@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from anomaly.db.contracts import CONTRACTS, SAMPLES
+from anomaly.db.source_sample import PLANNED
 from anomaly.db.statements import FOLDER, Statements, default_statements
 from anomaly.errors import Misconfigured
 
@@ -38,4 +39,4 @@ def test_the_shipped_statements_are_read_once_and_hold_no_migrations() -> None:
 
 
 def test_the_check_knows_a_sample_for_each_parameter_and_no_other() -> None:
-    assert {name for contract in CONTRACTS.values() for name in contract.params.split()} == set(SAMPLES)
+    assert {name for contract in [*CONTRACTS.values(), *PLANNED.values()] for name in contract.params.split()} == set(SAMPLES)
