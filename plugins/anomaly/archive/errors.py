@@ -47,6 +47,7 @@ _NEEDS_A_PERSON = {
     "RequestTimeTooSkewed": "this machine's clock is wrong",
 }
 
+_FULL = frozenset({"XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "InsufficientStorage", "507", "QuotaExceeded"})
 _WRONG_OPTIONS = (
     boto.ConfigNotFound,
     boto.ConfigParseError,
@@ -68,6 +69,8 @@ def translated(exc: BotoCoreError | ClientError, what: str) -> AnomalyError:
     if isinstance(exc, boto.ParamValidationError):  # its text is a page of patterns
         return Misconfigured(f"{what}: the bucket's name is not valid: it has neither s3:// nor a path")
     if isinstance(exc, ClientError):
+        if code_of(exc) in _FULL:
+            return ArchiveUnavailable(f"{what}: the storage of the bucket is full ({code_of(exc)})")
         reason = _NEEDS_A_PERSON.get(code_of(exc))
         return Misconfigured(f"{what}: {reason}") if reason else ArchiveUnavailable(f"{what}: answered {code_of(exc)}")
     if isinstance(exc, _WRONG_OPTIONS):

@@ -246,6 +246,26 @@ def test_a_request_is_tried_three_times_in_all(at_stub: Archive, stub: HttpStub,
     assert len(stub.requests) == 3
 
 
+@pytest.mark.parametrize(
+    "reply",
+    [
+        failure(507, "XMinioStorageFull"),
+        failure(507, "InsufficientStorage"),
+        Reply(status=507),
+        failure(400, "XMinioAdminBucketQuotaExceeded"),
+        failure(403, "QuotaExceeded"),
+    ],
+    ids=["MinIO", "507", "no body", "quota of MinIO", "quota of Ceph"],
+)
+def test_a_bucket_without_space_is_waited_for_and_named(at_stub: Archive, stub: HttpStub, reply: Reply) -> None:
+    key = "/bucket/runs/r/report.json"
+    stub.at(key, reply)
+    with pytest.raises(ArchiveUnavailable, match="the storage of the bucket is full"):
+        at_stub.put_report("r", b"{}")
+    stub.at(key, Reply())
+    at_stub.put_report("r", b"{}")
+
+
 def test_a_request_that_fails_twice_succeeds(at_stub: Archive, stub: HttpStub) -> None:
     stub.at("/bucket/runs/r/report.json", failure(500, "InternalError"), failure(500, "InternalError"), Reply())
     at_stub.put_report("r", b"{}")
