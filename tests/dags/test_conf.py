@@ -30,6 +30,14 @@ def test_an_unknown_param_is_refused_with_the_nearest_name(world: World, conf: d
     assert world.stub.asked("/detect") == []
 
 
+def test_a_rate_that_is_not_a_number_is_refused(world: World) -> None:
+    world.add(2)
+    ended = world.run(max_failure_rate=float("nan"))
+    assert ended.state == "failed"
+    assert "Invalid input for param max_failure_rate" in ended.output  # by Airflow, which passes NaN on as null
+    assert world.statuses() == {"pending": 2}
+
+
 def test_whole_numbers_that_are_written_as_floats_are_numbers(world: World) -> None:
     world.add(5)
     ended = world.run(max_records=4.0, batch_size=3.0, chunk_size=2.0)
