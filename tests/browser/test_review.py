@@ -13,7 +13,7 @@ pytestmark = pytest.mark.timeout(600)  # the first window waits until the detect
 
 
 def verdict_is_shown(window: Window) -> bool:
-    shown = [window.page.locator(selector).is_visible() for selector in ("#verdict", "#score", "#threshold")]
+    shown: list[bool] = [window.page.locator(selector).is_visible() for selector in ("#verdict", "#score", "#threshold")]
     assert len(set(shown)) == 1
     return shown[0]
 

@@ -93,7 +93,9 @@ def test_flags_follow_while_the_page_is_open(window: Window) -> None:
 
 
 def test_without_a_script_the_slider_is_a_form(window: Window) -> None:
-    context = window.page.context.browser.new_context(java_script_enabled=False)  # type: ignore[union-attr]
+    browser = window.page.context.browser
+    assert browser
+    context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(f"{window.url}/threshold")
     page.locator("#exactly").fill("33.333")
