@@ -24,7 +24,7 @@ Text = Annotated[str, Form()]
 
 
 def router(access: Access) -> APIRouter:
-    """Return the routes. The views are those of whoever asks."""
+    """Return the routes. Each user has views of their own."""
     routes = APIRouter(prefix="/views")
 
     @routes.get("")
@@ -59,7 +59,7 @@ def router(access: Access) -> APIRouter:
 
 
 def store_of(request: Request) -> ViewStore:
-    """Return the views of whoever asks."""
+    """Return the views of the user."""
     return ViewStore(request.app.state.services.database(), request.state.reviewer)
 
 

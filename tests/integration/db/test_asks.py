@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from anomaly.db.statements import default_statements
 from anomaly.errors import DatabaseUnavailable, DetectorFailed, Misconfigured, Throttled
 from anomaly.models.answers import AnswerLookup, ArchiveKeys, Ask, EarlierAnswer, FoundAnswer
 from anomaly.models.runs import Holder
-from tests.parts.record_builders import RecordsDb, an_answer
+from tests.parts.record_builders import IMAGE, RecordsDb, an_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +49,7 @@ class Task:
         return self.looks("i", **how)["i"]
 
     def commit(self, image: str = "i", *, by: int = 0) -> None:
-        what: dict[str, Any] = {"config": "c", "image_sha256": image, "run": self.run, "holder": self.holder, "timings": {}}
+        what: dict[str, Any] = {"config": "c", "image": replace(IMAGE, sha256=image), "run": self.run, "holder": self.holder, "timings": {}}
         self.db.store.commit(self.claims[by], an_answer(), ARCHIVED, **what)
 
     def defer(self, *, by: int = 0) -> None:

@@ -2,7 +2,7 @@
 import "./compare.js";
 import { showTimes } from "./times.js";
 
-const PAUSE_MS = 150; // whoever moves on faster does not look at it
+const PAUSE_MS = 150; // a reader who moves on faster does not look at it
 const place = document.getElementById("context");
 let waiting = null, asked = null;
 
