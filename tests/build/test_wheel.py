@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.build.conftest import PAGE, ROOT, run
+from tests.parts.sql_files import checked_files
 
 if TYPE_CHECKING:
     from embedded.postgres import Postgres
@@ -35,7 +36,7 @@ def test_the_installed_command_migrates_a_database_and_finds_its_statements_fit_
     applied = run(installed / "bin" / "anomaly", "migrate", "--dsn", dsn).splitlines()
     assert applied == [f"applied {path.stem}" for path in sorted(SQL.glob("migrations/*.sql"))]
     checked = run(installed / "bin" / "python", "-m", "anomaly", "check-sql", "--dsn", dsn).splitlines()
-    assert checked == [f"{path.name}: ok" for path in sorted(SQL.glob("*.sql"))]
+    assert checked == [f"{name}.sql: ok" for name in checked_files(SQL)]
 
 
 def test_airflow_registers_the_installed_plugin_once_by_its_entry_point(installed: Path) -> None:

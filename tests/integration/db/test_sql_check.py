@@ -11,6 +11,7 @@ from anomaly.commands import main
 from anomaly.db.contracts import CONTRACTS
 from anomaly.db.statements import FOLDER
 from tests.parts.record_builders import RecordsDb
+from tests.parts.sql_files import checked_files
 
 
 @pytest.fixture
@@ -32,9 +33,8 @@ def check(database: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> tu
 
 
 def test_the_shipped_files_are_all_well(database: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    parts = {"trigger_body", "trigger_steps"}  # of create_trigger
-    templates = [f"source/{path.stem}" for path in sorted((FOLDER / "source").glob("*.sql")) if path.stem not in parts]
-    assert check(database, folder, capsys) == (0, dict.fromkeys([*sorted(CONTRACTS), *templates], "ok"))
+    assert sorted(CONTRACTS) == checked_files(FOLDER)[: len(CONTRACTS)]
+    assert check(database, folder, capsys) == (0, dict.fromkeys(checked_files(FOLDER), "ok"))
 
 
 def test_the_check_changes_nothing(database: str, folder: Path) -> None:

@@ -16,13 +16,13 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from anomaly.commands import main
 from anomaly.db import schema
-from anomaly.db.contracts import CONTRACTS
 from anomaly.db.statements import FOLDER
 from anomaly.maintenance.check_bucket import FIRST, SECOND, check_second_write
 from anomaly.maintenance.doctor import usable_settings
 from anomaly.settings import Settings
 from tests.parts.http_stub import Reply
 from tests.parts.record_builders import RecordsDb
+from tests.parts.sql_files import checked_files
 
 if TYPE_CHECKING:
     from tests.parts.doctor_patient import Patient
@@ -45,7 +45,7 @@ def test_where_all_is_well_every_line_is_ok_and_nothing_is_left_behind(patient: 
         "settings: all defaults",
         f"anomaly_db: {to['user']} at {to['host']}:{to['port']}/{to['dbname']}",
         f"schema: all {len(schema.known_migrations())} migrations are applied",
-        f"SQL files: {len(CONTRACTS)} match the schema and the privileges of the login",
+        f"SQL files: {len(checked_files(FOLDER))} match the schema and the privileges of the login",
         "enough for",
         "clocks: the database and this machine agree within 30 s",
         "anomaly_s3: the bucket exists and can be written",
