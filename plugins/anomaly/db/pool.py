@@ -102,14 +102,18 @@ class CheckedPool(QueuePool):
         entry.info["used"] = self._clock()
 
     def _on_connect(self, connection: Any, record: Any) -> None:
-        connection.autocommit = True
-        # A duplicate refers to this connection even after libpq has closed its own descriptor and the number is in use again.
-        record.info["socket"] = sock = socket.socket(fileno=os.dup(connection.fileno()))
-        self.server_encoding = session.server_encoding(connection)
-        with self.deadlines.watching(sock):
-            session.configure(connection, lent=self._is_lent(connection))
-        record.info["cursor"] = connection.cursor(row_factory=dict_row)
-        self._mark_used(record)
+        with contextlib.ExitStack() as after_failure:  # SQLAlchemy forgets a connection whose listener raises, and leaves it open
+            after_failure.callback(connection.close)
+            connection.autocommit = True
+            # A duplicate refers to this connection even after libpq has closed its own descriptor and the number is in use again.
+            sock = after_failure.enter_context(socket.socket(fileno=os.dup(connection.fileno())))
+            self.server_encoding = session.server_encoding(connection)
+            with self.deadlines.watching(sock):
+                session.configure(connection, lent=self._is_lent(connection))
+            record.info["socket"] = sock
+            record.info["cursor"] = connection.cursor(row_factory=dict_row)
+            self._mark_used(record)
+            after_failure.pop_all()
 
     def _is_lent(self, connection: Any) -> bool:
         """Return whether connections go through a pooler that lends sessions. The pool finds out once."""

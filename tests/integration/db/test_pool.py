@@ -57,6 +57,19 @@ def test_the_pool_never_opens_an_eleventh_connection(database: str) -> None:
         assert StatsStore(db.database).backlog().due == 0
 
 
+def test_a_connection_that_cannot_be_configured_is_closed(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[psycopg.Connection[Any]] = []
+
+    def refuse(connection: psycopg.Connection[Any], *, lent: bool) -> None:
+        made.append(connection)
+        raise errors.QueryCanceled(f"canceling statement due to statement timeout, lent={lent}")
+
+    monkeypatch.setattr("anomaly.db.session.configure", refuse)
+    with pytest.raises(AnomalyError, match="statement timeout"):
+        open_pool(connector(database, Settings()), Settings())
+    assert [connection.closed for connection in made] == [True]
+
+
 def db_time(db: RecordsDb) -> Any:
     return db.rows("select now() as now")[0]["now"]
 
