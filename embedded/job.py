@@ -90,7 +90,7 @@ def watch(stack: Stack, airflow: Airflow, run_id: str, *, max_records: int | Non
                 waiting = min(waiting, max(0, max_records - now["ended"]))
             progress.records(now["ended"], waiting, rate=rate.add(time.monotonic(), now["ended"]))
             # Counting a large table takes long: spend at most a tenth of the time on it.
-            time.sleep(max(POLL_S, 9 * (time.monotonic() - asked)))
+            time.sleep(max(POLL_S, 9 * (time.monotonic() - asked)))  # Airflow sends no event when a run has ended
     progress.clear()
     return state
 

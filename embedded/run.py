@@ -126,7 +126,7 @@ def _wait_for_interrupt(stack: Stack, airflow: Airflow, progress: Progress) -> N
             stack.limited.unlink()
             airflow.schedule()
             progress.print("the DAG is unpaused and runs as scheduled")
-        time.sleep(1)  # between two checks
+        time.sleep(1)  # neither a service that dies nor an unpaused DAG sends an event
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -150,7 +150,7 @@ class Stack:
     def _start_airflow(self, prepared: airflow.Airflow, *, limited: bool) -> None:
         with self._progress.starting("airflow's tables"):
             while not prepared.migration_finished():
-                time.sleep(0.05)  # a process of its own; raises if it failed
+                time.sleep(0.05)  # a process does not report when it has ended; raises if it failed
         self.postgres.set_comment_on(AIRFLOW_DATABASE, airflow.schema_comment())
         stale_runs.end_stale_runs(airflow_dsn=self.postgres.dsn(AIRFLOW_DATABASE), records_dsn=self.dsn)
         if limited or (not self._plan.demo and not self._was_unpaused()):

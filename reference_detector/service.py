@@ -144,7 +144,7 @@ class Service:
             self._detector = await asyncio.to_thread(self._load, self._progress)
         except Stopped:
             log.info("stopped while fitting")
-        except Exception:  # the service is of no use without its detector
+        except Exception:  # whatever it is, the service is of no use without its detector, and its log names it
             log.exception("fitting failed, the service ends")
             self._on_failure()
         else:

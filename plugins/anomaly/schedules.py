@@ -22,7 +22,7 @@ def detection_schedule(environ: Mapping[str, str]) -> str | None:
     """Return the cron expression of `anomaly_detection`; None for no schedule.
 
     Raises:
-        Misconfigured: it is none.
+        Misconfigured: the variable is not a cron expression.
     """
     text = environ.get(DETECTION, "*/15 * * * *")
     return None if text == "none" else _cron(DETECTION, text)

@@ -94,7 +94,7 @@ class Standalone:
         while not (value := found()):
             assert self._process.poll() is None, self.log.read_text()
             assert time.monotonic() < deadline, self.log.read_text()[-20_000:]
-            time.sleep(0.5)
+            time.sleep(0.5)  # as the docstring says
         return value
 
     def log_in(self) -> bool:

@@ -53,7 +53,7 @@ def during_work(
         began = time.monotonic()
         break_it(world)
         gate.open()
-        time.sleep(away_s)  # the duration of the outage
+        time.sleep(away_s)  # an outage is real time: leases, timeouts and backoff of the processes run by their own clocks
         repair(world)
         run.wait(within_s=RUN_S)
         assert run.state == "success"

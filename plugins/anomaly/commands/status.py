@@ -34,7 +34,7 @@ def command(*, runs: int, watch: float | None, as_json: bool) -> None:
             _show(_read(database, runs), once=watch is None, as_json=as_json)
             if watch is None:
                 return
-            time.sleep(watch)
+            time.sleep(watch)  # the interval that the user chose
 
 
 def _show(found: dict[str, Any], *, once: bool, as_json: bool) -> None:

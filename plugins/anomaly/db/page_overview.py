@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from anomaly.db.page_run import RunDetails
 from anomaly.db.stats import StatsStore
 
 if TYPE_CHECKING:
@@ -31,19 +32,11 @@ class ActiveRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunSummary:
-    """A run, with the counts of its finished chunks."""
+class RunSummary(RunDetails):
+    """A run in the table of the last ones, with the spreads of its stages."""
 
     dag_id: str
     run_id: str
-    since: datetime
-    until: datetime | None
-    is_open: bool
-    claimed: int
-    committed: int
-    quarantined: int
-    deferred: int
-    released: int
     verdicts: int
     """Verdicts over which the spreads and *anomalies* are counted: the last ones."""
     anomalies: int
